@@ -1,0 +1,12 @@
+/* Symbols of loaded objects, looked up in their own tables: dlsym must not be called from a malloc.
+ * The caller sees to it that the object stays loaded. No locks. */
+#ifndef MP_PLATFORM_ELF_H
+#define MP_PLATFORM_ELF_H
+
+#include <link.h>
+
+/* The address of a symbol that the object defines, whatever its version; NULL if it defines none.
+ */
+const void *mp_elf_find(const struct link_map *map, const char *name);
+
+#endif

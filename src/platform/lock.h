@@ -1,0 +1,76 @@
+/* A futex mutex of one word, and the one order in which locks are taken.
+ * Not for the fast paths of malloc and free, which take none; not for signal handlers, which may
+ * only try. Debug builds (-DMP_DEBUG_LOCKS) stop at a lock that is taken out of order. */
+#ifndef MP_PLATFORM_LOCK_H
+#define MP_PLATFORM_LOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A thread that holds a lock may take only locks of a higher rank. */
+enum mp_lock_rank {
+    MP_RANK_FORK,   /* closes the gate: held across fork */
+    MP_RANK_REVIVE, /* pages of threads lost in a fork */
+    MP_RANK_HEAPS,  /* the table of thread heaps */
+    MP_RANK_HUGE,   /* the table of huge blocks */
+    MP_RANK_POOL,   /* a node's free slices */
+    MP_RANK_ARENA,  /* the growth of the address ranges */
+    MP_RANK_SAMPLE, /* spare bitmaps */
+    MP_RANK_META,   /* memory for our own structures */
+    MP_RANK_LOG,
+};
+
+struct mp_lock {
+    _Atomic uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps */
+    uint8_t rank;
+};
+
+#define MP_LOCK_INIT(r)                                                                            \
+    { .word = 0, .rank = (r) }
+
+void mp_lock_slow(struct mp_lock *lock);
+void mp_lock_wake(struct mp_lock *lock);
+
+#ifdef MP_DEBUG_LOCKS
+void mp_lock_check_take(const struct mp_lock *lock);
+void mp_lock_check_drop(const struct mp_lock *lock);
+#else
+static inline void mp_lock_check_take(const struct mp_lock *lock) {
+    (void)lock;
+}
+static inline void mp_lock_check_drop(const struct mp_lock *lock) {
+    (void)lock;
+}
+#endif
+
+static inline bool mp_lock_try(struct mp_lock *lock) {
+    uint32_t expected = 0;
+    /* acquire: what the last holder wrote is seen by the next */
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return false;
+    mp_lock_check_take(lock);
+    return true;
+}
+
+static inline void mp_lock_take(struct mp_lock *lock) {
+    if (!mp_lock_try(lock)) {
+        mp_lock_slow(lock);
+        mp_lock_check_take(lock);
+    }
+}
+
+static inline void mp_lock_drop(struct mp_lock *lock) {
+    mp_lock_check_drop(lock);
+    if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
+        mp_lock_wake(lock);
+}
+
+/* In a forked child, where the threads that slept on it no longer exist. */
+static inline void mp_lock_reset(struct mp_lock *lock) {
+    mp_lock_check_drop(lock);
+    atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+}
+
+#endif

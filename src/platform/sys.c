@@ -1,0 +1,120 @@
+#include "platform/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "platform/arch.h"
+
+#ifdef MP_FAULTS
+
+int (*mp_sys_fault)(const char *name);
+
+#define MP_FAULT(name)                                                                             \
+    do {                                                                                           \
+        int fault = mp_sys_fault ? mp_sys_fault(name) : 0;                                         \
+        if (fault)                                                                                 \
+            return (uintptr_t)0 - (uintptr_t)fault;                                                \
+    } while (0)
+
+#else
+#define MP_FAULT(name)                                                                             \
+    do {                                                                                           \
+    } while (0)
+#endif
+
+uintptr_t mp_sys_host_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd,
+                           int64_t offset) {
+    return (uintptr_t)mp_arch_syscall(SYS_mmap, (long)hint, (long)size, prot, flags, fd, offset);
+}
+
+uintptr_t mp_sys_host_mremap(uintptr_t old, size_t old_size, size_t new_size, int flags,
+                             uintptr_t to) {
+    return (uintptr_t)mp_arch_syscall(SYS_mremap, (long)old, (long)old_size, (long)new_size, flags,
+                                      (long)to, 0);
+}
+
+int mp_sys_host_munmap(uintptr_t start, size_t size) {
+    return (int)mp_arch_syscall(SYS_munmap, (long)start, (long)size, 0, 0, 0, 0);
+}
+
+uintptr_t mp_sys_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd, int64_t offset) {
+    MP_FAULT("mmap");
+    return mp_sys_host_mmap(hint, size, prot, flags, fd, offset);
+}
+
+uintptr_t mp_sys_mremap(uintptr_t old, size_t old_size, size_t new_size, int flags, uintptr_t to) {
+    MP_FAULT("mremap");
+    return mp_sys_host_mremap(old, old_size, new_size, flags, to);
+}
+
+int mp_sys_munmap(uintptr_t start, size_t size) {
+    MP_FAULT("munmap");
+    return mp_sys_host_munmap(start, size);
+}
+
+int mp_sys_madvise(uintptr_t start, size_t size, int advice) {
+    MP_FAULT("madvise");
+    return (int)mp_arch_syscall(SYS_madvise, (long)start, (long)size, advice, 0, 0, 0);
+}
+
+int mp_sys_mprotect(uintptr_t start, size_t size, int prot) {
+    MP_FAULT("mprotect");
+    return (int)mp_arch_syscall(SYS_mprotect, (long)start, (long)size, prot, 0, 0, 0);
+}
+
+/* The futex calls cannot be made to fail: a lock whose wait fails merely spins. */
+int mp_sys_futex_wait(const void *word, uint32_t expected) {
+    return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)expected, 0, 0, 0);
+}
+
+int mp_sys_futex_wake(const void *word, int count) {
+    return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
+}
+
+long mp_sys_open(const char *path, int flags, int mode) {
+    MP_FAULT("open");
+    return mp_arch_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, mode, 0, 0);
+}
+
+long mp_sys_read(int fd, void *buffer, size_t size) {
+    MP_FAULT("read");
+    return mp_arch_syscall(SYS_read, fd, (long)buffer, (long)size, 0, 0, 0);
+}
+
+long mp_sys_write(int fd, const void *buffer, size_t size) {
+    MP_FAULT("write");
+    return mp_arch_syscall(SYS_write, fd, (long)buffer, (long)size, 0, 0, 0);
+}
+
+int mp_sys_close(int fd) {
+    return (int)mp_arch_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+long mp_sys_readlink(const char *path, char *buffer, size_t size) {
+    MP_FAULT("readlink");
+    return mp_arch_syscall(SYS_readlinkat, AT_FDCWD, (long)path, (long)buffer, (long)size, 0, 0);
+}
+
+long mp_sys_getrandom(void *buffer, size_t size) {
+    MP_FAULT("getrandom");
+    return mp_arch_syscall(SYS_getrandom, (long)buffer, (long)size, 1 /* GRND_NONBLOCK */, 0, 0, 0);
+}
+
+long mp_sys_getpid(void) {
+    return mp_arch_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+void mp_sys_yield(void) {
+    mp_arch_syscall(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+uint64_t mp_sys_now_ms(void) {
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}

@@ -1,0 +1,52 @@
+/* The system calls that memprof makes, each a raw call that returns -errno and leaves errno alone,
+ * is no cancellation point, and never goes through a symbol that a program could interpose.
+ * One place, so that a test build (-DMP_FAULTS) can make any of them fail, in turn or at random.
+ * Any context, signal handlers included. */
+#ifndef MP_PLATFORM_SYS_H
+#define MP_PLATFORM_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Addresses or -errno: callers test with mp_sys_failed. */
+uintptr_t mp_sys_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd, int64_t offset);
+uintptr_t mp_sys_mremap(uintptr_t old, size_t old_size, size_t new_size, int flags, uintptr_t to);
+static inline int mp_sys_failed(uintptr_t result) {
+    return result > (uintptr_t)-4096;
+}
+
+int mp_sys_munmap(uintptr_t start, size_t size);
+int mp_sys_madvise(uintptr_t start, size_t size, int advice);
+int mp_sys_mprotect(uintptr_t start, size_t size, int prot);
+
+/* The program's own calls, passed on: fault injection leaves them alone. */
+uintptr_t mp_sys_host_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd,
+                           int64_t offset);
+uintptr_t mp_sys_host_mremap(uintptr_t old, size_t old_size, size_t new_size, int flags,
+                             uintptr_t to);
+int mp_sys_host_munmap(uintptr_t start, size_t size);
+
+/* Sleeps while *word == expected; woken by mp_sys_futex_wake, by signals, or for no reason. */
+int mp_sys_futex_wait(const void *word, uint32_t expected);
+int mp_sys_futex_wake(const void *word, int count);
+
+/* These are called at start-up, in answer to a call of the program's, or on the way to abort. */
+long mp_sys_open(const char *path, int flags, int mode);
+long mp_sys_read(int fd, void *buffer, size_t size);
+long mp_sys_write(int fd, const void *buffer, size_t size);
+int mp_sys_close(int fd);
+long mp_sys_readlink(const char *path, char *buffer, size_t size);
+long mp_sys_getrandom(void *buffer, size_t size);
+long mp_sys_getpid(void);
+void mp_sys_yield(void);
+
+/* Monotonic milliseconds since an arbitrary start, of 1-4 ms grain: a read of the vDSO's page. */
+uint64_t mp_sys_now_ms(void);
+
+#ifdef MP_FAULTS
+/* The test build's switch: a call for which this answers non-zero fails with that errno. The name
+ * is the system call's. NULL: nothing fails. */
+extern int (*mp_sys_fault)(const char *name);
+#endif
+
+#endif
