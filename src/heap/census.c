@@ -1,0 +1,174 @@
+#include "heap/census.h"
+
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/huge.h"
+#include "heap/pool.h"
+#include "heap/thread.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#endif
+#endif
+#ifndef RACY
+#define RACY
+#endif
+
+typedef void visitor(const struct mp_page *page, enum mp_kind kind, void *context);
+
+/* Every page and span in use, in address order. */
+RACY static void each_page(visitor *visit, void *context) {
+    uint32_t ranges = atomic_load_explicit(&mp_range_count, memory_order_acquire);
+    for (uint32_t r = 0; r < ranges; r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        uint32_t limit = atomic_load_explicit(&range->limit, memory_order_acquire);
+        for (uint32_t i = range->first; i < limit; i++) {
+            const struct mp_page *page = &range->meta[i];
+            enum mp_kind kind =
+                (enum mp_kind)atomic_load_explicit(&page->kind, memory_order_acquire);
+            if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM || kind == MP_KIND_LARGE)
+                visit(page, kind, context);
+        }
+    }
+}
+
+RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void *context) {
+    struct mp_census *census = context;
+    if (kind == MP_KIND_LARGE) {
+        census->large_blocks++;
+        census->large_bytes += page->bytes;
+        return;
+    }
+    struct mp_census_class *class = &census->classes[page->class];
+    uint32_t size = mp_classes[page->class].size, carved = page->carved;
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < carved; i++) {
+        const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
+        live += !mp_block_is_free(block);
+    }
+    class->pages++;
+    class->live += live;
+    class->free += carved - live;
+}
+
+void mp_census(struct mp_census *census) {
+    struct mp_huge_stats huge;
+    memset(census, 0, sizeof *census);
+    each_page(count_page, census);
+    mp_huge_peek_stats(&huge);
+    census->huge_blocks = huge.blocks;
+    census->huge_bytes = huge.bytes;
+    census->live_blocks = census->large_blocks + huge.blocks;
+    census->live_bytes = census->large_bytes + huge.bytes;
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        census->live_blocks += census->classes[c].live;
+        census->live_bytes += census->classes[c].live * mp_classes[c].size;
+    }
+}
+
+RACY int mp_census_is_live(const void *pointer) {
+    const struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
+    if (!page)
+        return mp_huge_size(pointer) != 0;
+    enum mp_kind kind = mp_page_kind(page);
+    size_t offset = (uintptr_t)pointer - page->start;
+    if (kind == MP_KIND_LARGE)
+        return offset == 0;
+    if (kind != MP_KIND_SMALL && kind != MP_KIND_MEDIUM)
+        return 0;
+    uint32_t size = mp_classes[page->class].size;
+    return offset % size == 0 && offset / size < page->carved &&
+           !mp_block_is_free((const struct mp_block *)pointer);
+}
+
+/* ---- the running process ---- */
+
+RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {
+    struct mp_stats *stats = context;
+    if (kind == MP_KIND_LARGE) {
+        stats->large_blocks++;
+        stats->large_bytes += page->bytes;
+        return;
+    }
+    const struct mp_class *info = &mp_classes[page->class];
+    struct mp_stats_class *class = &stats->classes[page->class];
+    uint32_t used = mp_page_used(page), carved = page->carved;
+    if (used > carved)
+        used = carved; /* read in the middle of a change */
+    class->pages++;
+    class->blocks += carved;
+    class->used += used;
+    size_t page_bytes = info->slices * MP_SLICE_SIZE;
+    size_t touched = (size_t)carved * info->size;
+    if (carved == info->blocks)
+        touched = page_bytes;
+    stats->fragmented_bytes += touched - (size_t)used * info->size;
+    stats->virgin_bytes += page_bytes - touched;
+}
+
+/* How many blocks this thread's list holds: exact, unlike the bound for the others. */
+static uint32_t own_list_length(unsigned class) {
+    uint32_t length = 0;
+    const struct mp_block *block = mp_tls.list[class];
+    while (mp_block_is_free(block) && length < UINT16_MAX) {
+        length++;
+        block = (const struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+    }
+    return length;
+}
+
+RACY static void add_heaps(struct mp_stats *stats) {
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        const struct mp_heap *heap = mp_heap_by_number(n);
+        bool own = heap == mp_tls.heap;
+        stats->threads += heap->state == MP_HEAP_LIVE;
+        stats->allocated_blocks += heap->large_allocated;
+        for (unsigned c = 0; c < MP_CLASSES; c++) {
+            struct mp_stats_class *class = &stats->classes[c];
+            class->allocated += heap->bins[c].allocated;
+            if (c >= MP_SMALL_CLASSES)
+                continue;
+            if (own) {
+                uint32_t length = own_list_length(c);
+                class->used -= length <= class->used ? length : class->used;
+                class->allocated -= length;
+                stats->fragmented_bytes += (uint64_t)length * mp_classes[c].size;
+            } else {
+                class->cached += heap->bins[c].listed;
+            }
+        }
+    }
+}
+
+void mp_stats_get(struct mp_stats *stats) {
+    struct mp_huge_stats huge;
+    memset(stats, 0, sizeof *stats);
+    each_page(add_page, stats);
+    add_heaps(stats);
+    mp_huge_get_stats(&huge);
+    stats->mapped_blocks = huge.blocks;
+    stats->mapped_bytes = huge.bytes;
+    stats->allocated_blocks += huge.allocated_blocks;
+    stats->live_blocks = stats->large_blocks + huge.blocks;
+    stats->live_bytes = stats->large_bytes + huge.bytes;
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        const struct mp_stats_class *class = &stats->classes[c];
+        stats->live_blocks += class->used;
+        stats->live_bytes += class->used * mp_classes[c].size;
+        stats->cached_max_bytes += class->cached * mp_classes[c].size;
+        stats->allocated_blocks += class->allocated;
+    }
+    for (unsigned node = 0; node < MP_NODES; node++) {
+        struct mp_pool_stats pool;
+        mp_pool_get_stats(node, &pool);
+        stats->purgeable_bytes += pool.dirty_bytes;
+        stats->arena_bytes += pool.used_bytes + pool.dirty_bytes + pool.clean_bytes;
+        stats->purges += pool.purges;
+        stats->purged_bytes += pool.purged_bytes;
+    }
+    stats->metadata_bytes = mp_meta_bytes();
+}

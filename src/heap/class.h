@@ -1,0 +1,62 @@
+/* Size classes: 16-byte steps to 128, then 8 steps to a doubling, so at most 12.5 % of a block is
+ * lost to rounding. Small classes live in one-slice pages and pass through thread lists; medium
+ * ones live in eight-slice pages and are taken one at a time.
+ * Constants only; any context. */
+#ifndef MP_HEAP_CLASS_H
+#define MP_HEAP_CLASS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "platform/arch.h"
+
+#define MP_SLICE_SHIFT 16
+#define MP_SLICE_SIZE  ((size_t)1 << MP_SLICE_SHIFT)
+
+#define MP_TABLE_MAX  1024        /* sizes that find their class by one load */
+#define MP_SMALL_MAX  8192        /* the largest block in a one-slice page */
+#define MP_MEDIUM_MAX 65536       /* the largest block in a medium page */
+#define MP_LARGE_MAX  (32u << 20) /* the largest span; above it a block owns its mapping */
+
+#define MP_SMALL_CLASSES 56
+#define MP_CLASSES       80
+
+#define MP_MEDIUM_SLICES 8
+
+struct mp_class {
+    uint64_t inverse; /* see MP_INVERSE_SHIFT */
+    uint32_t size;    /* of a block, bytes */
+    uint16_t blocks;  /* in a page */
+    uint8_t slices;   /* of a page */
+};
+
+extern MP_HIDDEN const uint8_t mp_class_table[MP_TABLE_MAX + 1]; /* size -> class */
+extern MP_HIDDEN struct mp_class mp_classes[MP_CLASSES];         /* constant after mp_class_init */
+
+/* Is `offset` the start of a block? With inverse = floor(2^64 / size) + 2, offset * inverse mod
+ * 2^64 is q * e, size < e <= 2 * size, for offset = q * size, hence below 2^17 within a slice and
+ * above it for every multiple beyond 2^17; anything that is not a multiple leaves a fraction of at
+ * least 2^64 / 8192 less a carry below 2^48, which is far above. So (offset * inverse) >> 17 is
+ * zero for block starts, and for any other pointer whatever, near or far, a number above 2^30. */
+#define MP_INVERSE_SHIFT 17
+
+void mp_class_init(void);
+
+/* The class of a size in (0 .. MP_MEDIUM_MAX]. */
+MP_INLINE unsigned mp_class_of(size_t size) {
+    if (size <= MP_TABLE_MAX)
+        return mp_class_table[size];
+    unsigned log = 63 - (unsigned)__builtin_clzll(size - 1); /* 2^log <= size-1 < 2^(log+1) */
+    unsigned step = (unsigned)((size - 1) >> (log - 3)) & 7;
+    return (log - 7) * 8 + 8 + step;
+}
+
+/* Of a class, also before mp_class_init has run. */
+MP_INLINE size_t mp_class_size(unsigned class) {
+    if (class < 8)
+        return 16 * ((size_t) class + 1);
+    unsigned log = 7 + (class - 8) / 8;
+    return ((size_t)1 << log) + ((class - 8) % 8 + 1) * ((size_t)1 << (log - 3));
+}
+
+#endif

@@ -1,0 +1,279 @@
+/* The slow halves of malloc and free, and what is built on them. A thread comes here when a list is
+ * empty, a block is not small, a page is somebody else's or has come to an event, or something is
+ * wrong. */
+#include "heap/heap.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/misuse.h"
+#include "heap/pages.h"
+#include "heap/pool.h"
+#include "heap/sample.h"
+#include "platform/options.h"
+#include "platform/sys.h"
+
+struct mp_hooks mp_hooks;
+
+static void tick(void) {
+    mp_pool_tick(mp_sys_now_ms());
+}
+
+/* ---- malloc ---- */
+
+/* The block that a countdown has chosen; inside the slow section. */
+static bool mark_sample(struct mp_heap *heap, unsigned class, const struct mp_block *block) {
+    return mp_sample_mark(mp_arena_page(heap->bins[class].current), block);
+}
+
+/* The list's head has no key: it is the list's end, or the program has written to a free block.
+ * Returns when the list can be filled again. */
+static void check_end(struct mp_heap *heap, unsigned class) {
+    struct mp_block *head = mp_tls.list[class];
+    if (head == &mp_no_block || ((uintptr_t)head & (MP_SLICE_SIZE - 1)) == MP_END)
+        return;
+    mp_tls.list[class] = &mp_no_block; /* what is behind it cannot be trusted: lost */
+    mp_misuse_overwritten(head, mp_arena_page(heap->bins[class].current));
+}
+
+static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
+    for (;;) {
+        struct mp_block **list = &mp_tls.list[class];
+        struct mp_block *block = *list;
+        if (MP_LIKELY(mp_block_is_free(block))) {
+            *list = (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+            block->key = 0;
+            return block;
+        }
+        check_end(heap, class);
+        mp_slow_enter();
+        enum mp_refill refill = mp_pages_refill(heap, class, &block);
+        bool sampled = refill == MP_REFILL_SAMPLE && mark_sample(heap, class, block);
+        if (refill == MP_REFILL_SAMPLE)
+            block->key = 0;
+        mp_slow_leave();
+        tick();
+        if (refill == MP_REFILL_NONE)
+            return NULL;
+        if (sampled)
+            mp_hooks.sampled(block, size, mp_class_size(class));
+        if (refill == MP_REFILL_SAMPLE)
+            return block;
+    }
+}
+
+static void *medium(struct mp_heap *heap, unsigned class, size_t size, bool *fresh) {
+    bool sample;
+    mp_slow_enter();
+    struct mp_block *block = mp_pages_pop(heap, class, &sample, fresh);
+    if (block) {
+        block->link_medium = 0;
+        block->key = 0;
+        sample = sample && mark_sample(heap, class, block);
+    }
+    mp_slow_leave();
+    tick();
+    if (block && sample)
+        mp_hooks.sampled(block, size, mp_class_size(class));
+    return block;
+}
+
+void *mp_malloc_slow(size_t size, const void *caller) {
+    mp_misuse_caller(caller, "malloc");
+    if (size > MP_MEDIUM_MAX)
+        return mp_large_alloc(size, 16, false);
+    struct mp_heap *heap = mp_thread_heap_for_malloc();
+    if (MP_UNLIKELY(!heap))
+        return NULL;
+    unsigned class = mp_class_of(size);
+    bool fresh;
+    if (class < MP_SMALL_CLASSES)
+        return small_slow(heap, class, size);
+    return medium(heap, class, size, &fresh);
+}
+
+void *mp_calloc(size_t count, size_t size, const void *caller) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *block = mp_malloc_fast(bytes);
+    if (MP_LIKELY(block != NULL))
+        return memset(block, 0, bytes);
+    mp_misuse_caller(caller, "calloc");
+    if (bytes > MP_MEDIUM_MAX)
+        return mp_large_alloc(bytes, 16, true);
+    if (bytes > MP_SMALL_MAX) {
+        struct mp_heap *heap = mp_thread_heap_for_malloc();
+        bool fresh = false;
+        block = heap ? medium(heap, mp_class_of(bytes), bytes, &fresh) : NULL;
+        return block && !fresh ? memset(block, 0, bytes) : block;
+    }
+    block = mp_malloc_slow(bytes, caller);
+    return block ? memset(block, 0, bytes) : NULL;
+}
+
+/* Blocks of a class stand at multiples of its size from a slice's start, so a class whose size is a
+ * multiple of the alignment is aligned by itself. */
+void *mp_memalign(size_t align, size_t size, const void *caller) {
+    mp_misuse_caller(caller, "memalign");
+    if (align <= 16) {
+        void *block = mp_malloc_fast(size);
+        return block ? block : mp_malloc_slow(size, caller);
+    }
+    if (align <= MP_MEDIUM_MAX && size <= MP_MEDIUM_MAX) {
+        size_t rounded = size ? (size + align - 1) & ~(align - 1) : align;
+        unsigned class = mp_class_of(rounded);
+        while (class < MP_CLASSES && mp_class_size(class) % align != 0)
+            class ++;
+        if (class < MP_CLASSES)
+            return mp_malloc_slow(mp_class_size(class), caller);
+    }
+    return mp_large_alloc(size, align, false);
+}
+
+/* ---- free ---- */
+
+void mp_free_event(struct mp_page *page) {
+    if (MP_UNLIKELY(!mp_tls.heap)) {
+        /* A page of a dead thread that had this one's control block and never cleaned up: making
+         * a heap cleans up after it, this page included (thread.c, reclaim_reborn). */
+        mp_thread_heap_for_malloc();
+        return;
+    }
+    mp_slow_enter();
+    mp_pages_event(mp_tls.heap, page);
+    mp_slow_leave();
+    tick();
+}
+
+/* A block of a page of this thread's, off the fast path: a medium block, or a page with samples. */
+static void free_own(struct mp_page *page, struct mp_block *block) {
+    mp_page_link_block(page, block, page->local_free);
+    block->key = mp_block_key(block);
+    page->local_free = block;
+    if (--page->until == 0)
+        mp_free_event(page);
+}
+
+static void free_block(struct mp_page *page, struct mp_block *block) {
+    if (MP_UNLIKELY(mp_sample_take(page, block)))
+        mp_hooks.freed(block);
+    uintptr_t me = mp_arch_thread_pointer();
+    if ((mp_page_owner(page) & ~MP_OWNER_FLAGS) == me) {
+        free_own(page, block);
+        return;
+    }
+    struct mp_heap *heap = mp_thread_heap();
+    if (MP_UNLIKELY(mp_threads_lost) && heap && mp_pages_is_lost(page)) {
+        mp_slow_enter();
+        mp_pages_revive(heap, page);
+        mp_slow_leave();
+        free_block(page, block);
+        return;
+    }
+    block->key = mp_block_key(block);
+    if (MP_UNLIKELY(!heap))
+        mp_heapless_enter();
+    mp_pages_free_elsewhere(heap, page, block);
+    if (MP_UNLIKELY(!heap))
+        mp_heapless_leave();
+}
+
+/* Is `pointer` the start of a block of this page that a program may hold? */
+static bool is_block(const struct mp_page *page, uintptr_t pointer) {
+    size_t offset = pointer - page->start;
+    uint32_t size = mp_classes[page->class].size;
+    return offset % size == 0 && offset / size < page->carved &&
+           !mp_block_is_free((const struct mp_block *)pointer);
+}
+
+void mp_free_slow(void *pointer, const void *caller) {
+    if (!pointer)
+        return;
+    struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
+    if (MP_LIKELY(page != NULL)) {
+        enum mp_kind kind = mp_page_kind(page);
+        if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
+            if (MP_LIKELY(is_block(page, (uintptr_t)pointer))) {
+                free_block(page, pointer);
+                return;
+            }
+        } else if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
+            mp_large_free(page);
+            tick();
+            return;
+        }
+    } else {
+        bool sampled = false;
+        if (mp_huge_free(pointer, &sampled)) {
+            if (sampled)
+                mp_hooks.freed(pointer);
+            return;
+        }
+    }
+    mp_misuse_caller(caller, "free");
+    mp_misuse_pointer("free", pointer);
+}
+
+/* ---- realloc and the rest ---- */
+
+/* What realloc needs to know of a block; size 0: it is none. */
+static size_t live_size(const void *pointer, struct mp_page **page) {
+    *page = mp_arena_find_head((uintptr_t)pointer);
+    if (!*page)
+        return mp_huge_size(pointer);
+    switch (mp_page_kind(*page)) {
+    case MP_KIND_SMALL:
+    case MP_KIND_MEDIUM:
+        return is_block(*page, (uintptr_t)pointer) ? mp_classes[(*page)->class].size : 0;
+    case MP_KIND_LARGE:
+        return (uintptr_t)pointer == (*page)->start ? (*page)->bytes : 0;
+    default:
+        return 0;
+    }
+}
+
+size_t mp_usable_size(const void *pointer) {
+    struct mp_page *page;
+    return pointer ? live_size(pointer, &page) : 0;
+}
+
+void *mp_realloc(void *pointer, size_t size, const void *caller) {
+    struct mp_page *page;
+    size_t old = live_size(pointer, &page);
+    if (MP_UNLIKELY(!old)) {
+        mp_misuse_caller(caller, "realloc");
+        mp_misuse_pointer("realloc", pointer);
+        return NULL;
+    }
+    /* In its place: the same class, or a block that would shrink by less than half. */
+    if (old <= MP_MEDIUM_MAX && size <= old && (size > old / 2 || old <= 32))
+        return pointer;
+    if (old > MP_MEDIUM_MAX && size > MP_MEDIUM_MAX) {
+        void *resized = mp_large_resize(pointer, page, old, size);
+        if (resized)
+            return resized;
+    }
+    void *moved = mp_malloc_fast(size);
+    if (!moved)
+        moved = mp_malloc_slow(size, caller);
+    if (!moved) /* what shrinks can stay where it is */
+        return size <= old ? pointer : NULL;
+    memcpy(moved, pointer, old < size ? old : size);
+    if (!mp_free_fast(pointer))
+        mp_free_slow(pointer, caller);
+    return moved;
+}
+
+bool mp_trim(void) {
+    if (mp_tls.heap) {
+        mp_slow_enter();
+        mp_pages_trim(mp_tls.heap);
+        mp_slow_leave();
+    }
+    return mp_pool_trim() != 0;
+}

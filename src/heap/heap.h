@@ -1,0 +1,65 @@
+/* The allocator: malloc and free as programs call them, less errno and the names. The fast paths
+ * are here, to be inlined into the exported symbols; read this file first, then heap.c, pages.h,
+ * remote.h. Any thread; not from a signal handler. */
+#ifndef MP_HEAP_HEAP_H
+#define MP_HEAP_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heap/page.h"
+#include "heap/thread.h"
+
+/* Where the fast path ends. `caller`: the program's return address, for reports. */
+void *mp_malloc_slow(size_t size, const void *caller);
+void mp_free_slow(void *pointer, const void *caller);
+void mp_free_event(struct mp_page *page);
+
+/* malloc's fast path: the head of the thread's list, if its key is right. An empty list holds a
+ * block whose key is wrong, and so does one that the program has overwritten. No counter, no page,
+ * no atomic. NULL: mp_malloc_slow is to be asked. */
+MP_INLINE void *mp_malloc_fast(size_t size) {
+    if (MP_UNLIKELY(size > MP_TABLE_MAX))
+        return NULL;
+    struct mp_block **list = &mp_tls.list[mp_class_table[size]];
+    struct mp_block *block = *list;
+    if (MP_UNLIKELY(!mp_block_is_free(block)))
+        return NULL;
+    *list = (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+    block->key = 0;
+    return block;
+}
+
+/* free's fast path, for a block of a small page that this thread owns and that holds no sample.
+ * One compare says so: it fails for any other pointer whatever (see mp_class.inverse). A block that
+ * has a key is free already. */
+MP_INLINE bool mp_free_fast(void *pointer) {
+    struct mp_page *page = mp_page_guess((uintptr_t)pointer);
+    uint64_t uneven = ((uintptr_t)pointer - page->start) * page->inverse >> MP_INVERSE_SHIFT;
+    if (MP_UNLIKELY(mp_page_owner_hot(page) != mp_arch_thread_pointer_plus(uneven)))
+        return false;
+    struct mp_block *block = pointer;
+    uintptr_t key = mp_block_key(block);
+    if (MP_UNLIKELY(block->key == key))
+        return false;
+    block->link = (uint16_t)(uintptr_t)page->local_free;
+    block->key = key;
+    page->local_free = block;
+    if (MP_UNLIKELY(--page->until == 0))
+        mp_free_event(page);
+    return true;
+}
+
+void *mp_calloc(size_t count, size_t size, const void *caller);
+/* `pointer` not NULL, size not 0. NULL: no memory, and `pointer` is as it was; or `pointer` was no
+ * block, this has been said, and the call is to be ignored. */
+void *mp_realloc(void *pointer, size_t size, const void *caller);
+/* `align`: a power of two. */
+void *mp_memalign(size_t align, size_t size, const void *caller);
+/* 0 for NULL and for what is no live block. */
+size_t mp_usable_size(const void *pointer);
+/* Gives back what can be; true if any did. */
+bool mp_trim(void);
+
+#endif

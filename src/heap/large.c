@@ -1,0 +1,125 @@
+#include "heap/large.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "heap/hooks.h"
+#include "heap/huge.h"
+#include "heap/pool.h"
+#include "heap/thread.h"
+#include "platform/options.h"
+#include "platform/sys.h"
+
+#define OS_PAGE    ((size_t)4096)
+#define SPAN_MOST  ((size_t)1 << 36) /* what a span may be when no mapping is to be had */
+#define ZERO_DROP  ((size_t)1 << 20) /* from here on, dropping pages beats writing zeroes */
+#define MOVE_LEAST ((size_t)1 << 19) /* from here on, moving pages beats copying them */
+#define HUGE_LEAST                                                                                 \
+    ((size_t)1 << 20) /* a huge block that shrinks below is copied to a smaller one */
+
+static uint32_t slices_of(size_t bytes) {
+    return (uint32_t)((bytes + MP_SLICE_SIZE - 1) >> MP_SLICE_SHIFT);
+}
+
+/* Old bytes must read zero; memory that the program never touches must not become resident for it.
+ */
+static void make_zero(uintptr_t start, size_t bytes) {
+    if (bytes < ZERO_DROP || mp_sys_madvise(start, bytes, MADV_DONTNEED) != 0)
+        memset((void *)start, 0, bytes);
+}
+
+static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
+    if (bytes > SPAN_MOST || align > SPAN_MOST)
+        return NULL;
+    struct mp_heap *heap = mp_tls.heap; /* NULL: the first node */
+    bool is_zero;
+    if (heap)
+        mp_slow_enter();
+    struct mp_page *page =
+        mp_pool_take(heap ? heap->node : 0, slices_of(bytes), slices_of(align), &is_zero);
+    if (page) {
+        page->bytes = bytes;
+        page->samples = sampled;
+        mp_page_set_kind(page, MP_KIND_LARGE);
+        if (heap) {
+            heap->large_allocated++;
+            heap->large_bytes += bytes;
+        }
+    }
+    if (heap)
+        mp_slow_leave();
+    if (!page)
+        return NULL;
+    if (zero && !is_zero)
+        make_zero(page->start, bytes);
+    return (void *)page->start;
+}
+
+void *mp_large_alloc(size_t size, size_t align, bool zero) {
+    if (size > PTRDIFF_MAX - OS_PAGE || align > PTRDIFF_MAX - OS_PAGE - size)
+        return NULL;
+    size_t bytes = size ? (size + OS_PAGE - 1) & ~(OS_PAGE - 1) : OS_PAGE;
+    bool sampled = mp_hooks.toss_large && mp_hooks.toss_large(size);
+    bool small = bytes <= MP_LARGE_MAX && align <= MP_LARGE_MAX;
+    void *block =
+        small ? take_span(bytes, align, zero, sampled) : mp_huge_alloc(bytes, align, sampled);
+    if (!block)
+        block =
+            small ? mp_huge_alloc(bytes, align, sampled) : take_span(bytes, align, zero, sampled);
+    if (block && sampled)
+        mp_hooks.sampled(block, size, bytes);
+    return block;
+}
+
+void mp_large_free(struct mp_page *page) {
+    if (page->samples)
+        mp_hooks.freed((void *)page->start);
+    bool gated = mp_tls.heap != NULL;
+    if (gated)
+        mp_slow_enter();
+    page->last_pages = (uint32_t)(page->bytes / OS_PAGE);
+    mp_pool_give(page, page->slices);
+    if (gated)
+        mp_slow_leave();
+}
+
+static void *resize_span(struct mp_page *page, size_t bytes) {
+    uint32_t want = slices_of(bytes), have = page->slices;
+    size_t old = page->bytes;
+    bool zero;
+    bool fits = true;
+    mp_slow_enter();
+    if (want < have)
+        mp_pool_shrink(page, want);
+    else if (want > have)
+        fits = mp_pool_extend(page, want, &zero);
+    if (fits)
+        page->bytes = bytes;
+    mp_slow_leave();
+    if (fits)
+        return (void *)page->start;
+    if (old < MOVE_LEAST)
+        return NULL;
+    bool sampled = page->samples;
+    void *moved = mp_huge_move_in(page->start, old, bytes, sampled);
+    if (moved) {
+        if (sampled && mp_hooks.resized)
+            mp_hooks.resized((void *)page->start, moved, bytes);
+        page->samples = 0;
+        mp_large_free(page);
+    }
+    return moved;
+}
+
+void *mp_large_resize(void *pointer, struct mp_page *page, size_t old, size_t size) {
+    if (size > PTRDIFF_MAX - OS_PAGE)
+        return NULL;
+    size_t bytes = (size + OS_PAGE - 1) & ~(OS_PAGE - 1);
+    if (bytes == old)
+        return pointer;
+    if (page)
+        return resize_span(page, bytes);
+    if (bytes < HUGE_LEAST)
+        return NULL;
+    return mp_huge_resize(pointer, bytes);
+}

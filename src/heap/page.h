@@ -1,0 +1,211 @@
+/* The metadata of the address ranges: one 64-byte entry per 64 KiB slice, in an array apart from
+ * the memory it describes, so that a program's overruns cannot reach it. The entry of a page's or
+ * span's first slice describes the whole; the others point to it.
+ *
+ * Who may touch what:
+ *   SMALL, MEDIUM  `remote` by anyone, atomically; `owner` read by anyone, written by the page's
+ * owner; everything else by the page's owner alone. Ownership is the bit MP_OWNED of `remote`;
+ *                  heap/remote.h has the protocol.
+ *   FREE           under the lock of the pool.
+ *   LARGE          by whoever holds the block (its one pointer), until it is freed.
+ *   CONT           constant while its page or span lives.
+ *
+ * A free block holds, in whatever list it stands:
+ *
+ *   +-------------+---------------------------+------
+ *   | link        | key = own address + MP_KEY | stale
+ *   +-------------+---------------------------+------
+ *   link: where in the page the next free block stands (16 bits in a small page, 32 in a medium
+ *   one); MP_END after the last. A link cannot lead out of the page, whatever was written over it.
+ *   key: only a free block has it. malloc hands out no block without it and clears it; free takes
+ * no block that has it. The census counts a block as free exactly when it has it, so lists need not
+ *   be walked and may be in any state. */
+#ifndef MP_HEAP_PAGE_H
+#define MP_HEAP_PAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heap/class.h"
+#include "platform/arch.h"
+
+enum mp_kind {
+    MP_KIND_NONE, /* never used, or beyond the range */
+    MP_KIND_FREE, /* the first or last slice of a free span */
+    MP_KIND_SMALL,
+    MP_KIND_MEDIUM,
+    MP_KIND_LARGE, /* a span that is one block */
+    MP_KIND_CONT,  /* a further slice of a MEDIUM page or LARGE span */
+};
+
+/* mp_page.flags */
+#define MP_PAGE_CURRENT 0x01 /* the page its owner allocates this class from */
+#define MP_PAGE_QUEUED  0x02 /* in one of its owner's queues */
+#define MP_PAGE_SPARSE  0x04 /* ... that of mostly empty pages */
+#define MP_PAGE_LISTED  0x08 /* in the pool's list of ownerless pages; set under the pool's lock */
+#define MP_PAGE_LOST    0x40 /* its owner was lost in a fork: see pages.h */
+#define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
+#define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
+
+/* mp_page.owner: the owning thread's pointer, plus a bit that makes it differ from any and so sends
+ * the free of a block down the slow path; 0 without an owner. */
+#define MP_OWNER_SAMPLED ((uintptr_t)1) /* the page holds sampled blocks */
+#define MP_OWNER_MEDIUM  ((uintptr_t)2)
+#define MP_OWNER_FLAGS   ((uintptr_t)7)
+
+/* mp_page.remote: list head in the middle, its length in the top 16 bits, this bit at the bottom.
+ */
+#define MP_OWNED ((uintptr_t)1)
+
+struct mp_block {
+    union {
+        uint16_t link;
+        uint32_t link_medium;
+    };
+    uint32_t unused;
+    uintptr_t key;
+};
+
+struct mp_page {
+    _Atomic(uintptr_t) owner;
+    uintptr_t start; /* address of the first slice */
+    union {
+        uint64_t inverse;  /* SMALL, MEDIUM: of the block size, see class.h */
+        uint64_t bytes;    /* LARGE: usable size */
+        uint64_t freed_ms; /* FREE and dirty: since when */
+    };
+    union {
+        struct mp_block *local_free; /* blocks freed by the owner; ends in start | MP_END */
+        struct {
+            uint32_t older, newer; /* FREE and dirty: neighbours by age, page numbers */
+        };
+    };
+    union {
+        uint32_t until;  /* SMALL, MEDIUM: frees by the owner until something is to be done */
+        uint32_t slices; /* FREE, LARGE: length of the span */
+    };
+    uint16_t held;   /* used blocks beyond `until`: used = until + held */
+    uint16_t carved; /* blocks that have ever been made in this page */
+    union {
+        _Atomic(uintptr_t)
+            remote; /* SMALL, MEDIUM: blocks freed by others, and whether it is owned */
+        struct {
+            uint32_t head;       /* CONT, last slice of FREE: page number of the first slice */
+            uint32_t last_pages; /* FREE: OS pages of the LARGE block that began here, or 0 */
+        };
+    };
+    uint32_t next, prev; /* in a queue or list, page numbers; 0 ends */
+    uint32_t samples;    /* SMALL, MEDIUM: its bitmap, see sample.h, or 0; LARGE: is it one? */
+    _Atomic(uint8_t) kind;
+    uint8_t class;
+    _Atomic(uint8_t) flags; /* see mp_page_set_flag */
+    uint8_t node;           /* the pool it belongs to */
+};
+
+_Static_assert(sizeof(struct mp_page) == MP_CACHE_LINE, "one entry, one cache line");
+
+/* Odd, so that it is no block; a program's own pointer would have to point exactly this far beyond
+ * the block it is stored in. An immediate rather than a secret: one instruction instead of three.
+ */
+#define MP_KEY ((uintptr_t)0x5a3c96e1)
+#define MP_END 1u
+
+MP_INLINE uintptr_t mp_block_key(const void *block) {
+    return (uintptr_t)block + MP_KEY;
+}
+
+MP_INLINE bool mp_block_is_free(const struct mp_block *block) {
+    return block->key == mp_block_key(block);
+}
+
+MP_INLINE uintptr_t mp_page_owner(const struct mp_page *page) {
+    return atomic_load_explicit(&page->owner, memory_order_relaxed);
+}
+
+/* The same as an operand of the one compare in free: the compilers do not fold an atomic load into
+ * it. A word is read at once either way. */
+MP_INLINE uintptr_t mp_page_owner_hot(const struct mp_page *page) {
+#ifdef __SANITIZE_THREAD__
+    return mp_page_owner(page);
+#else
+    return *(const uintptr_t *)(const void *)&page->owner;
+#endif
+}
+
+MP_INLINE void mp_page_set_owner(struct mp_page *page, uintptr_t owner) {
+    atomic_store_explicit(&page->owner, owner, memory_order_relaxed);
+}
+
+MP_INLINE enum mp_kind mp_page_kind(const struct mp_page *page) {
+    return (enum mp_kind)atomic_load_explicit(&page->kind, memory_order_relaxed);
+}
+
+/* Release: whoever sees the kind sees the fields that it stands for. */
+MP_INLINE void mp_page_set_kind(struct mp_page *page, enum mp_kind kind) {
+    atomic_store_explicit(&page->kind, (uint8_t)kind, memory_order_release);
+}
+
+/* Blocks used, i.e. handed to the program, to its thread's list, or freed by others and not yet
+ * collected. */
+MP_INLINE uint32_t mp_page_used(const struct mp_page *page) {
+    return page->until + page->held;
+}
+
+/* Flags are written by the page's owner, MP_PAGE_LISTED under the pool's lock; never by two at
+ * once, since a new owner looks for LISTED first and takes the lock when it is there. So no locked
+ * RMW. */
+MP_INLINE uint8_t mp_page_flags(const struct mp_page *page) {
+    return atomic_load_explicit(&page->flags, memory_order_relaxed);
+}
+
+MP_INLINE void mp_page_set_flag(struct mp_page *page, uint8_t flag) {
+    atomic_store_explicit(&page->flags, mp_page_flags(page) | flag, memory_order_relaxed);
+}
+
+MP_INLINE void mp_page_clear_flag(struct mp_page *page, uint8_t flag) {
+    atomic_store_explicit(&page->flags, mp_page_flags(page) & (uint8_t)~flag, memory_order_relaxed);
+}
+
+MP_INLINE bool mp_page_is_end(const struct mp_block *block) {
+    return ((uintptr_t)block & 15) != 0;
+}
+
+MP_INLINE struct mp_block *mp_page_end(const struct mp_page *page) {
+    return (struct mp_block *)(page->start | MP_END);
+}
+
+MP_INLINE bool mp_page_is_medium(const struct mp_page *page) {
+    return page->class >= MP_SMALL_CLASSES;
+}
+
+MP_INLINE struct mp_block *mp_page_next_block(const struct mp_page *page,
+                                              const struct mp_block *block) {
+    if (mp_page_is_medium(page))
+        return (struct mp_block *)(page->start +
+                                   (block->link_medium & (MP_MEDIUM_SLICES * MP_SLICE_SIZE - 1)));
+    return (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+}
+
+MP_INLINE void mp_page_link_block(const struct mp_page *page, struct mp_block *block,
+                                  const struct mp_block *next) {
+    if (mp_page_is_medium(page))
+        block->link_medium = (uint32_t)((uintptr_t)next - page->start);
+    else
+        block->link = (uint16_t)(uintptr_t)next;
+}
+
+/* ---- the primary range's metadata, for the fast path of free; see arena.h ---- */
+
+extern MP_HIDDEN struct mp_page *mp_meta; /* entry of the range's first slice */
+extern MP_HIDDEN uintptr_t mp_meta_mask;  /* (entries - 1) * 64: entries is a power of two */
+
+/* The entry that describes `pointer` if it is in the primary range, and some other readable entry
+ * if it is not: the caller compares `start`. The range is aligned to its largest size, so the
+ * slice's number is plain bits of the address. */
+MP_INLINE struct mp_page *mp_page_guess(uintptr_t pointer) {
+    return (struct mp_page *)((char *)mp_meta + ((pointer >> (MP_SLICE_SHIFT - 6)) & mp_meta_mask));
+}
+
+#endif

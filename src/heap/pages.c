@@ -1,0 +1,526 @@
+#include "heap/pages.h"
+
+#include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/misuse.h"
+#include "heap/pool.h"
+#include "heap/remote.h"
+#include "heap/sample.h"
+#include "heap/thp.h"
+#include "platform/lock.h"
+#include "platform/options.h"
+#include "platform/sys.h"
+
+#define OS_PAGE 4096u
+
+static uint32_t block_count(const struct mp_page *page) {
+    return mp_classes[page->class].blocks;
+}
+
+static struct mp_page *page_or_null(uint32_t number) {
+    return number ? mp_arena_page(number) : NULL;
+}
+
+/* ---- the count of used blocks, and when to look at a page again ---- */
+
+/* `until` counts the owner's frees down to the next event: a dense page is looked at when it has
+ * become sparse, any page when it is empty. The current page is never looked at. */
+static void arm(struct mp_page *page, uint32_t used) {
+    uint32_t held = 0;
+    uint8_t flags = mp_page_flags(page);
+    if ((flags & MP_PAGE_QUEUED) && !(flags & MP_PAGE_SPARSE)) {
+        uint32_t quarter = block_count(page) / 4;
+        held = used > quarter ? quarter : 0;
+    }
+    page->held = (uint16_t)held;
+    page->until = used - held;
+}
+
+static void set_owner(struct mp_heap *heap, struct mp_page *page) {
+    uintptr_t flags = mp_page_is_medium(page) ? MP_OWNER_MEDIUM : 0;
+    if (page->samples)
+        flags |= MP_OWNER_SAMPLED;
+    mp_page_set_owner(page, heap->owner | flags);
+}
+
+/* ---- queues ---- */
+
+static void enqueue(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
+    struct mp_bin *bin = &heap->bins[page->class];
+    uint32_t number = mp_arena_number(page);
+    mp_page_set_flag(page, MP_PAGE_QUEUED);
+    if (used <= block_count(page) / 4) {
+        mp_page_set_flag(page, MP_PAGE_SPARSE);
+        page->prev = 0;
+        page->next = bin->sparse;
+        if (page->next)
+            mp_arena_page(page->next)->prev = number;
+        bin->sparse = number;
+    } else {
+        page->next = 0;
+        page->prev = bin->dense_last;
+        if (page->prev)
+            mp_arena_page(page->prev)->next = number;
+        else
+            bin->dense_first = number;
+        bin->dense_last = number;
+    }
+    arm(page, used);
+}
+
+static void dequeue(struct mp_heap *heap, struct mp_page *page) {
+    struct mp_bin *bin = &heap->bins[page->class];
+    bool sparse = mp_page_flags(page) & MP_PAGE_SPARSE;
+    if (page->next)
+        mp_arena_page(page->next)->prev = page->prev;
+    else if (!sparse)
+        bin->dense_last = page->prev;
+    if (page->prev)
+        mp_arena_page(page->prev)->next = page->next;
+    else if (sparse)
+        bin->sparse = page->next;
+    else
+        bin->dense_first = page->next;
+    mp_page_clear_flag(page, MP_PAGE_QUEUED | MP_PAGE_SPARSE);
+}
+
+/* An empty page, out of all queues, goes back to the pool. */
+static void retire(struct mp_page *page) {
+    mp_page_set_owner(page, 0);
+    mp_sample_drop(page);
+    page->last_pages = 0;
+    mp_pool_give(page, mp_classes[page->class].slices);
+}
+
+static void settle(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
+    if (used == 0)
+        retire(page);
+    else
+        enqueue(heap, page, used);
+}
+
+/* Takes over what others freed; returns the blocks still used. */
+static uint32_t collect(struct mp_page *page) {
+    uint32_t used = mp_page_used(page);
+    uint32_t count = mp_remote_collect(page);
+    return used > count ? used - count : 0;
+}
+
+/* ---- where blocks come from ---- */
+
+/* Makes the blocks of the page's next stretch, at most one OS page of it: what a program does not
+ * use yet is not touched. The keys stand before the count says that the blocks exist, so a census
+ * at any moment in between is right. */
+static void carve(struct mp_page *page) {
+    uint32_t size = mp_classes[page->class].size;
+    uint32_t from = page->carved, to = block_count(page);
+    uint32_t stretch = ((from * size) / OS_PAGE + 1) * OS_PAGE / size;
+    if (stretch <= from)
+        stretch = from + 1;
+    if (to > stretch)
+        to = stretch;
+    struct mp_block *next = page->local_free;
+    for (uint32_t i = to; i-- > from;) {
+        struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);
+        mp_page_link_block(page, block, next);
+        block->key = mp_block_key(block);
+        next = block;
+    }
+    page->local_free = next;
+    atomic_signal_fence(memory_order_release);
+    page->carved = (uint16_t)to;
+}
+
+static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
+    bool zero;
+    const struct mp_class *info = &mp_classes[class];
+    struct mp_page *page = mp_pool_take(heap->node, info->slices, 1, &zero);
+    if (!page)
+        return NULL;
+    page->class = (uint8_t) class;
+    page->inverse = info->inverse;
+    page->local_free = mp_page_end(page);
+    page->until = 0;
+    page->held = 0;
+    page->carved = 0;
+    page->samples = 0;
+    atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
+    atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
+    set_owner(heap, page);
+    mp_page_set_kind(page, class < MP_SMALL_CLASSES ? MP_KIND_SMALL : MP_KIND_MEDIUM);
+    return page;
+}
+
+/* The next page to allocate from: one that is in use already before one that would empty soon,
+ * and both before new memory. */
+static struct mp_page *next_page(struct mp_heap *heap, unsigned class) {
+    struct mp_bin *bin = &heap->bins[class];
+    struct mp_page *page = page_or_null(bin->dense_first);
+    if (!page)
+        page = page_or_null(bin->sparse);
+    if (page) {
+        dequeue(heap, page);
+        return page;
+    }
+    page = mp_pool_adopt(heap->node, class);
+    if (page) {
+        set_owner(heap, page);
+        return page;
+    }
+    return fresh_page(heap, class);
+}
+
+/* The current page is full. Its thread lets go of it, unless others have freed into it meanwhile.
+ */
+static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
+    mp_page_clear_flag(page, MP_PAGE_CURRENT);
+    mp_page_set_owner(page, 0);
+    if (mp_remote_disown(page)) {
+        mp_thp_note_full(page, mp_sys_now_ms());
+        return true;
+    }
+    set_owner(heap, page);
+    mp_page_set_flag(page, MP_PAGE_CURRENT);
+    return false;
+}
+
+/* Makes sure that the current page has free blocks in local_free; returns it, NULL for no memory.
+ * *carved: they have never been handed out. */
+static struct mp_page *ready_current(struct mp_heap *heap, unsigned class, bool *carved) {
+    struct mp_bin *bin = &heap->bins[class];
+    for (;;) {
+        struct mp_page *page = page_or_null(bin->current);
+        if (page) {
+            uint32_t used = collect(page);
+            *carved = used == page->carved && page->carved < block_count(page);
+            if (*carved)
+                carve(page);
+            arm(page, used);
+            if (!mp_page_is_end(page->local_free))
+                return page;
+            if (!leave_current(heap, page))
+                continue;
+            bin->current = 0;
+        }
+        page = next_page(heap, class);
+        if (!page)
+            return NULL;
+        mp_page_set_flag(page, MP_PAGE_CURRENT);
+        bin->current = mp_arena_number(page);
+    }
+}
+
+/* check=full: every free block of the page must have its key and a link to another. */
+static void verify_free(const struct mp_page *page) {
+    uint32_t left = page->carved;
+    for (struct mp_block *block = page->local_free; !mp_page_is_end(block) && left > 0; left--) {
+        if (((uintptr_t)block - page->start) % mp_classes[page->class].size != 0 ||
+            !mp_block_is_free(block)) {
+            mp_misuse_overwritten(block, page);
+            return;
+        }
+        block = mp_page_next_block(page, block);
+    }
+}
+
+/* Cuts `page`'s free list after `count` blocks; returns what is left of it. */
+static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
+    struct mp_block *last = first;
+    for (uint32_t i = 1; i < count; i++) {
+        struct mp_block *next = mp_page_next_block(page, last);
+        if (mp_page_is_end(next))
+            return next;
+        last = next;
+    }
+    struct mp_block *rest = mp_page_next_block(page, last);
+    mp_page_link_block(page, last, mp_page_end(page));
+    return rest;
+}
+
+enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_block **block) {
+    struct mp_bin *bin = &heap->bins[class];
+    struct mp_block **list = &mp_tls.list[class];
+    *list = &mp_no_block;
+    bin->listed = 0;
+    mp_pages_flush(heap);
+    bool carved;
+    struct mp_page *page = ready_current(heap, class, &carved);
+    if (!page)
+        return MP_REFILL_NONE;
+    if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL))
+        verify_free(page);
+
+    uint32_t used = mp_page_used(page);
+    uint32_t count = page->carved - used;
+    struct mp_block *first = page->local_free;
+    struct mp_block *rest = mp_page_end(page);
+    if (MP_UNLIKELY(bin->countdown <= count)) {
+        /* A sample is due within. The blocks before it are handed over; when there are none, it is
+         * the one that is asked for now. */
+        if (bin->countdown == 1) {
+            page->local_free = cut(page, first, 1);
+            arm(page, used + 1);
+            bin->countdown = mp_hooks.countdown(class);
+            bin->allocated++;
+            *block = first;
+            return MP_REFILL_SAMPLE;
+        }
+        count = bin->countdown - 1;
+        rest = cut(page, first, count);
+    }
+    if (bin->countdown != MP_NO_SAMPLE)
+        bin->countdown -= count;
+    /* The list is the thread's before it is no longer the page's: to a copy made in between, its
+     * blocks are free all the time. */
+    *list = first;
+    atomic_signal_fence(memory_order_release);
+    page->local_free = rest;
+    arm(page, used + count);
+    bin->listed = count;
+    bin->allocated += count;
+    return MP_REFILL_LIST;
+}
+
+struct mp_block *mp_pages_pop(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
+    struct mp_bin *bin = &heap->bins[class];
+    mp_pages_flush(heap);
+    bool carved = false;
+    struct mp_page *page = page_or_null(bin->current);
+    if (!page || mp_page_is_end(page->local_free)) {
+        page = ready_current(heap, class, &carved);
+        if (!page)
+            return NULL;
+    }
+    struct mp_block *block = page->local_free;
+    if (!mp_block_is_free(block)) {
+        mp_misuse_overwritten(block, page);
+        page->local_free = mp_page_end(page);
+        return mp_pages_pop(heap, class, sample, fresh);
+    }
+    page->local_free = mp_page_next_block(page, block);
+    arm(page, mp_page_used(page) + 1);
+    bin->allocated++;
+    *sample = false;
+    if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
+        *sample = true;
+        bin->countdown = mp_hooks.countdown(class);
+    }
+    *fresh = carved && (mp_page_flags(page) & MP_SPAN_ZERO);
+    return block;
+}
+
+/* ---- where blocks go to ---- */
+
+static void resettle(struct mp_heap *heap, struct mp_page *page) {
+    dequeue(heap, page);
+    settle(heap, page, collect(page));
+}
+
+void mp_pages_event(struct mp_heap *heap, struct mp_page *page) {
+    if (mp_page_flags(page) & MP_PAGE_CURRENT)
+        return; /* empty, and kept: its thread allocates from it */
+    resettle(heap, page);
+}
+
+/* The page has just become this thread's by a push. */
+static void claimed(struct mp_heap *heap, struct mp_page *page) {
+    if (mp_page_flags(page) & MP_PAGE_LISTED)
+        mp_pool_unlist(page);
+    if (heap) {
+        set_owner(heap, page);
+        settle(heap, page, collect(page));
+        return;
+    }
+    /* A thread past its exit keeps nothing. */
+    do {
+        uint32_t used = collect(page);
+        if (used == 0) {
+            retire(page);
+            return;
+        }
+        arm(page, used);
+    } while (!mp_pool_list_and_disown(page));
+}
+
+static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
+    struct mp_page *page = batch->page;
+    bool mine = mp_remote_push(page, batch->first, batch->last, batch->count);
+    /* Pushed before it is no longer in the batch: see mp_pages_refill. */
+    batch->page = NULL;
+    if (mine)
+        claimed(heap, page);
+}
+
+void mp_pages_flush(struct mp_heap *heap) {
+    for (unsigned i = 0; i < MP_BATCHES; i++) {
+        if (heap->batches[i].page)
+            hand_over(heap, &heap->batches[i]);
+    }
+}
+
+void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
+    if (MP_UNLIKELY(!heap)) {
+        struct mp_batch single = {page, block, block, 1};
+        hand_over(NULL, &single);
+        return;
+    }
+    struct mp_batch *batch = &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
+    if (batch->page != page) {
+        if (batch->page) {
+            mp_slow_enter();
+            hand_over(heap, batch);
+            mp_slow_leave();
+        }
+        batch->page = page;
+        batch->first = batch->last = block;
+        batch->count = 1;
+    } else {
+        mp_page_link_block(page, block, batch->first);
+        batch->first = block;
+        batch->count++;
+    }
+    if (batch->count == MP_BATCH_COUNT ||
+        batch->count * mp_classes[page->class].size >= MP_BATCH_BYTES) {
+        mp_slow_enter();
+        hand_over(heap, batch);
+        mp_slow_leave();
+    }
+}
+
+/* ---- a thread's lists given back; a thread's end ---- */
+
+/* The thread's list of this class goes back to the current page. */
+static void unlist_blocks(struct mp_heap *heap, unsigned class) {
+    struct mp_page *page = page_or_null(heap->bins[class].current);
+    struct mp_block *first = mp_tls.list[class];
+    mp_tls.list[class] = &mp_no_block;
+    if (!page || mp_page_is_end(first) || first == &mp_no_block)
+        return;
+    uint32_t count = 1;
+    struct mp_block *last = first;
+    for (; count < page->carved; count++) {
+        struct mp_block *next = mp_page_next_block(page, last);
+        if (mp_page_is_end(next))
+            break;
+        last = next;
+    }
+    mp_page_link_block(page, last, page->local_free);
+    page->local_free = first;
+    uint32_t used = mp_page_used(page);
+    arm(page, used > count ? used - count : 0);
+    heap->bins[class].allocated -= count;
+    heap->bins[class].listed = 0;
+    if (heap->bins[class].countdown != MP_NO_SAMPLE)
+        heap->bins[class].countdown += count; /* they were counted and never handed out */
+}
+
+static void leave_page(struct mp_page *page) {
+    for (;;) {
+        uint32_t used = collect(page);
+        if (used == 0) {
+            retire(page);
+            return;
+        }
+        arm(page, used);
+        mp_page_set_owner(page, 0);
+        bool room = used < block_count(page);
+        if (room ? mp_pool_list_and_disown(page) : mp_remote_disown(page))
+            return;
+    }
+}
+
+void mp_pages_leave(struct mp_heap *heap) {
+    mp_pages_flush(heap);
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        struct mp_bin *bin = &heap->bins[c];
+        if (c < MP_SMALL_CLASSES)
+            unlist_blocks(heap, c);
+        struct mp_page *page;
+        while ((page = page_or_null(bin->dense_first)) || (page = page_or_null(bin->sparse))) {
+            dequeue(heap, page);
+            leave_page(page);
+        }
+        page = page_or_null(bin->current);
+        if (page) {
+            mp_page_clear_flag(page, MP_PAGE_CURRENT);
+            bin->current = 0;
+            leave_page(page);
+        }
+    }
+}
+
+void mp_pages_trim(struct mp_heap *heap) {
+    mp_pages_flush(heap);
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        struct mp_bin *bin = &heap->bins[c];
+        if (c < MP_SMALL_CLASSES)
+            unlist_blocks(heap, c);
+        /* A page that stays goes to its queue's end: stop at the one that was last. */
+        for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
+             number = number == last ? 0 : next) {
+            next = mp_arena_page(number)->next;
+            resettle(heap, mp_arena_page(number));
+        }
+        for (uint32_t number = bin->sparse, next; number; number = next) {
+            next = mp_arena_page(number)->next;
+            resettle(heap, mp_arena_page(number));
+        }
+        struct mp_page *page = page_or_null(bin->current);
+        if (page) {
+            mp_page_clear_flag(page, MP_PAGE_CURRENT);
+            bin->current = 0;
+            settle(heap, page, collect(page));
+        }
+    }
+}
+
+/* ---- after a fork ---- */
+
+static struct mp_lock revive_lock = MP_LOCK_INIT(MP_RANK_REVIVE);
+
+bool mp_pages_is_lost(const struct mp_page *page) {
+    return mp_page_flags(page) & MP_PAGE_LOST;
+}
+
+/* One pass over the entries, a cache line per slice: little beside the fork itself. Their blocks
+ * are looked at when somebody frees into the page (mp_pages_revive), for a copy's lists may have
+ * been in motion. */
+void mp_pages_orphan_lost(void) {
+    uintptr_t survivor = mp_arch_thread_pointer();
+    for (uint32_t r = 0; r < mp_range_count; r++) {
+        for (uint32_t i = mp_ranges[r].first; i < mp_ranges[r].limit; i++) {
+            struct mp_page *page = &mp_ranges[r].meta[i];
+            enum mp_kind kind = mp_page_kind(page);
+            if ((kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) &&
+                (atomic_load_explicit(&page->remote, memory_order_relaxed) & MP_OWNED) &&
+                (mp_page_owner(page) & ~MP_OWNER_FLAGS) != survivor) {
+                mp_page_set_owner(page, 0);
+                mp_page_set_flag(page, MP_PAGE_LOST);
+            }
+        }
+    }
+}
+
+void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
+    mp_lock_take(&revive_lock);
+    if (!mp_pages_is_lost(page)) {
+        mp_lock_drop(&revive_lock);
+        return;
+    }
+    uint32_t size = mp_classes[page->class].size, used = 0;
+    page->local_free = mp_page_end(page);
+    for (uint32_t i = page->carved; i-- > 0;) {
+        struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);
+        if (mp_block_is_free(block)) {
+            mp_page_link_block(page, block, page->local_free);
+            page->local_free = block;
+        } else {
+            used++;
+        }
+    }
+    atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
+    mp_page_clear_flag(page, MP_PAGE_CURRENT | MP_PAGE_QUEUED | MP_PAGE_SPARSE | MP_PAGE_LOST);
+    set_owner(heap, page);
+    enqueue(heap, page, used);
+    mp_lock_drop(&revive_lock);
+}

@@ -1,0 +1,50 @@
+/* A page's life: fresh from the pool, current (its owner allocates from it), full and ownerless,
+ * taken over by whoever frees into it, queued for reuse, empty and back in the pool.
+ * All by the page's owner or somebody who is becoming it, inside a slow section. */
+#ifndef MP_HEAP_PAGES_H
+#define MP_HEAP_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heap/page.h"
+#include "heap/thread.h"
+
+/* What a refill came to. */
+enum mp_refill {
+    MP_REFILL_NONE,   /* the system has no memory */
+    MP_REFILL_LIST,   /* the thread's list has blocks again */
+    MP_REFILL_SAMPLE, /* *block is to be handed out now, as a sample */
+};
+
+/* Fills the thread's list of a small class. */
+enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_block **block);
+
+/* Takes one block of a medium class; *fresh: it reads zero but for the two words of a free block.
+ */
+struct mp_block *mp_pages_pop(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh);
+
+/* `until` of a page of this heap's has come to zero. */
+void mp_pages_event(struct mp_heap *heap, struct mp_page *page);
+
+/* A block of a page that this thread does not own has been freed; its key is set. Called outside a
+ * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
+ * is settled at once, and the caller is between mp_heapless_enter and _leave. */
+void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
+
+/* Hands over all batches. */
+void mp_pages_flush(struct mp_heap *heap);
+
+/* Empties the thread's lists and gives empty pages back. */
+void mp_pages_trim(struct mp_heap *heap);
+
+/* At the thread's end: every page of the heap finds another owner, or none, or the pool. */
+void mp_pages_leave(struct mp_heap *heap);
+
+/* In a forked child: pages of threads that were lost have no owner that could act. */
+void mp_pages_orphan_lost(void);
+/* Makes such a page this heap's, its lists rebuilt from the keys of its blocks. */
+bool mp_pages_is_lost(const struct mp_page *page);
+void mp_pages_revive(struct mp_heap *heap, struct mp_page *page);
+
+#endif

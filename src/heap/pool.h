@@ -1,0 +1,51 @@
+/* The free slices of a NUMA node, and the pages that their threads left behind.
+ * Freed spans rest dirty for a while (they are the first to be reused, warm), then go back to the
+ * system and wait clean. Each state merges with neighbours of its own kind only, so that one purge
+ * is one call and a clean span is known to read zero.
+ * Slow paths, any thread; lock rank POOL, taken inside. */
+#ifndef MP_HEAP_POOL_H
+#define MP_HEAP_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heap/page.h"
+
+#define MP_NODES 1 /* one until the topology is read; the interface names the node throughout */
+
+/* A span of `slices`, aligned to `align` slices (a power of two). Its further slices are CONT; the
+ * first is of no kind until the caller has filled its entry in and says what it is, so that nobody
+ * reads an old life's fields. *zero: the memory reads zero. NULL: the system has no more. */
+struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero);
+
+/* Gives a span back; its entry must not be reachable as a page any more. */
+void mp_pool_give(struct mp_page *page, uint32_t slices);
+
+/* Cuts a LARGE span to `keep` slices, or lengthens it in place to `want`; false: no room. */
+void mp_pool_shrink(struct mp_page *page, uint32_t keep);
+bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero);
+
+/* Purges what has rested long enough. Called on slow paths; cheap when nothing is due. */
+void mp_pool_tick(uint64_t now_ms);
+
+/* Purges everything; returns the bytes given back. */
+size_t mp_pool_trim(void);
+
+/* The list of ownerless pages with free blocks, by class. Listing and the owner's last step (a CAS
+ * of `remote`) happen under one lock: see remote.h. */
+bool mp_pool_list_and_disown(struct mp_page *page);
+void mp_pool_unlist(struct mp_page *page);
+struct mp_page *mp_pool_adopt(unsigned node, unsigned class);
+
+struct mp_pool_stats {
+    size_t used_bytes;  /* slices in pages and spans */
+    size_t dirty_bytes; /* free, to be purged */
+    size_t clean_bytes; /* free, given back */
+    uint64_t purges, purged_bytes;
+};
+void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats);
+
+void mp_pool_before_fork(void);
+void mp_pool_after_fork(bool child);
+
+#endif

@@ -1,0 +1,226 @@
+#include "heap/thread.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/huge.h"
+#include "heap/pages.h"
+#include "heap/pool.h"
+#include "platform/lock.h"
+#include "platform/sys.h"
+
+_Alignas(16) struct mp_block mp_no_block;
+
+#define NONE_8                                                                                     \
+    &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block,            \
+        &mp_no_block, &mp_no_block
+
+__thread struct mp_tls mp_tls = {.list = {NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8}};
+
+_Static_assert(MP_SMALL_CLASSES == 56, "one NONE_8 for every eight lists");
+
+/* Heaps by number, in chunks, so that the table needs no room it does not use. */
+#define TABLE_CHUNK  256u
+#define TABLE_CHUNKS 4096u
+
+static struct mp_lock heaps_lock = MP_LOCK_INIT(MP_RANK_HEAPS);
+static struct mp_heap **table[TABLE_CHUNKS];
+static _Atomic(uint32_t) heap_count; /* numbers 1 .. heap_count are in use */
+static struct mp_heap *free_heaps;
+static _Atomic(uint32_t) reborn_heaps;
+static pthread_key_t exit_key;
+static bool exit_key_made;
+
+static struct mp_lock gate_lock = MP_LOCK_INIT(MP_RANK_FORK);
+_Atomic(uint32_t) mp_gate;
+bool mp_threads_lost;
+
+struct mp_heap *mp_heap_by_number(uint32_t number) {
+    return number ? table[(number - 1) / TABLE_CHUNK][(number - 1) % TABLE_CHUNK] : NULL;
+}
+
+uint32_t mp_heap_count(void) {
+    return atomic_load_explicit(&heap_count, memory_order_acquire);
+}
+
+/* ---- a thread's end ---- */
+
+static void retire_heap(struct mp_heap *heap) {
+    mp_lock_take(&heaps_lock);
+    if (heap->reborn) {
+        heap->reborn = false;
+        reborn_heaps--;
+    }
+    heap->tls = NULL;
+    heap->owner = 0;
+    heap->state = MP_HEAP_FREE;
+    heap->next_free = free_heaps;
+    free_heaps = heap;
+    mp_lock_drop(&heaps_lock);
+}
+
+/* Runs among the thread's key destructors. Others' destructors and libc's own clean-up come later
+ * and still free, and may even allocate: see mp_thread_heap_for_malloc. */
+static void thread_exit(void *unused) {
+    (void)unused;
+    struct mp_heap *heap = mp_tls.heap;
+    if (!heap)
+        return;
+    mp_slow_enter();
+    mp_pages_leave(heap);
+    mp_slow_leave();
+    mp_tls.heap = NULL;
+    mp_tls.exited = true;
+    retire_heap(heap);
+}
+
+/* A thread that allocated after its exit handler had run for the last time leaves its heap without
+ * a thread. It is found when the next thread gets the same control block. */
+static void reclaim_reborn(uintptr_t owner) {
+    if (atomic_load_explicit(&reborn_heaps, memory_order_relaxed) == 0)
+        return;
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        struct mp_heap *heap = mp_heap_by_number(n);
+        if (heap->reborn && heap->state == MP_HEAP_LIVE && heap->owner == owner) {
+            for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
+                mp_tls.list[c] = &mp_no_block; /* what its lists held stays lost with it */
+            heap->tls = &mp_tls;
+            mp_slow_enter();
+            mp_pages_leave(heap);
+            mp_slow_leave();
+            retire_heap(heap);
+        }
+    }
+}
+
+/* ---- a thread's beginning ---- */
+
+static struct mp_heap *new_heap(void) {
+    uint32_t number = heap_count + 1;
+    uint32_t chunk = (number - 1) / TABLE_CHUNK;
+    if (chunk == TABLE_CHUNKS)
+        return NULL;
+    if (!table[chunk])
+        table[chunk] = mp_meta_alloc(TABLE_CHUNK * sizeof(struct mp_heap *));
+    struct mp_heap *heap = table[chunk] ? mp_meta_alloc(sizeof *heap) : NULL;
+    if (!heap)
+        return NULL;
+    heap->number = number;
+    for (unsigned c = 0; c < MP_CLASSES; c++)
+        heap->bins[c].countdown = mp_hooks.countdown ? mp_hooks.countdown(c) : MP_NO_SAMPLE;
+    table[chunk][(number - 1) % TABLE_CHUNK] = heap;
+    atomic_store_explicit(&heap_count, number, memory_order_release);
+    return heap;
+}
+
+static struct mp_heap *make_heap(void) {
+    uintptr_t owner = mp_arch_thread_pointer();
+    reclaim_reborn(owner);
+    mp_lock_take(&heaps_lock);
+    if (!exit_key_made) {
+        mp_class_init();
+        /* Early, so that the key is among those whose values need no memory. */
+        pthread_key_create(&exit_key, thread_exit);
+        exit_key_made = true;
+    }
+    struct mp_heap *heap = free_heaps;
+    if (heap)
+        free_heaps = heap->next_free;
+    else
+        heap = new_heap();
+    if (heap) {
+        heap->owner = owner;
+        heap->tls = &mp_tls;
+        heap->reborn = mp_tls.exited;
+        reborn_heaps += heap->reborn;
+        heap->state = MP_HEAP_LIVE;
+    }
+    mp_lock_drop(&heaps_lock);
+    if (!heap)
+        return NULL;
+    mp_tls.heap = heap;
+    pthread_setspecific(exit_key, heap);
+    return heap;
+}
+
+struct mp_heap *mp_thread_heap(void) {
+    if (MP_LIKELY(mp_tls.heap != NULL))
+        return mp_tls.heap;
+    return mp_tls.exited ? NULL : make_heap();
+}
+
+struct mp_heap *mp_thread_heap_for_malloc(void) {
+    if (MP_LIKELY(mp_tls.heap != NULL))
+        return mp_tls.heap;
+    return make_heap();
+}
+
+/* ---- the gate ---- */
+
+void mp_slow_wait(void) {
+    do {
+        atomic_store_explicit(&mp_tls.busy, 0, memory_order_seq_cst);
+        while (atomic_load_explicit(&mp_gate, memory_order_acquire))
+            mp_sys_futex_wait(&mp_gate, 1);
+        atomic_store_explicit(&mp_tls.busy, 1, memory_order_seq_cst);
+    } while (atomic_load_explicit(&mp_gate, memory_order_seq_cst));
+}
+
+void mp_heapless_enter(void) {
+    mp_lock_take(&gate_lock);
+}
+
+void mp_heapless_leave(void) {
+    mp_lock_drop(&gate_lock);
+}
+
+void mp_gate_close(void) {
+    mp_lock_take(&gate_lock);
+    atomic_store_explicit(&mp_gate, 1, memory_order_seq_cst);
+    /* From here on no heap comes or goes. No slow section takes this lock, so waiting for them
+     * under it is safe. */
+    mp_lock_take(&heaps_lock);
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        struct mp_heap *heap = mp_heap_by_number(n);
+        if (heap->state != MP_HEAP_LIVE || heap->tls == &mp_tls)
+            continue;
+        for (unsigned spins = 0; atomic_load_explicit(&heap->tls->busy, memory_order_seq_cst);
+             spins++) {
+            if (spins < 100)
+                mp_arch_pause();
+            else
+                mp_sys_yield();
+        }
+    }
+    mp_huge_before_fork();
+    mp_pool_before_fork();
+    mp_arena_before_fork();
+}
+
+void mp_gate_open(bool child) {
+    mp_arena_after_fork(child);
+    mp_pool_after_fork(child);
+    mp_huge_after_fork(child);
+    if (child) {
+        for (uint32_t n = mp_heap_count(); n > 0; n--) {
+            struct mp_heap *heap = mp_heap_by_number(n);
+            if (heap->state == MP_HEAP_LIVE && heap != mp_tls.heap) {
+                heap->state = MP_HEAP_DEAD;
+                heap->tls = NULL;
+                mp_threads_lost = true;
+            }
+        }
+        if (mp_threads_lost)
+            mp_pages_orphan_lost();
+        mp_lock_reset(&heaps_lock);
+        atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
+        mp_lock_reset(&gate_lock);
+    } else {
+        mp_lock_drop(&heaps_lock);
+        atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
+        mp_sys_futex_wake(&mp_gate, INT32_MAX);
+        mp_lock_drop(&gate_lock);
+    }
+}

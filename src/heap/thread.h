@@ -1,0 +1,111 @@
+/* What a thread has: its lists in thread-local storage, its heap, and the gate at which slow paths
+ * wait while a copy of the process is made.
+ *
+ * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything but a thread's own
+ * lists and its own pages' local_free changes. It sets `busy`, then looks at the gate; the copier
+ * closes the gate, then waits until nobody is busy. Both are sequentially consistent, so one of the
+ * two sees the other. While the gate is closed, what still runs are pops and pushes of single
+ * blocks.
+ *
+ * Heaps are never freed, so that a page's number of its last heap always means something; a heap is
+ * used again by the next thread. */
+#ifndef MP_HEAP_THREAD_H
+#define MP_HEAP_THREAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "heap/page.h"
+
+#define MP_BATCHES     8u    /* destinations a thread may have blocks for at a time */
+#define MP_BATCH_COUNT 32u   /* blocks in one at most */
+#define MP_BATCH_BYTES 4096u /* bytes in one at most (but one block always) */
+
+/* Blocks of one page, freed by this thread and not handed over yet; linked first to last. */
+struct mp_batch {
+    struct mp_page *page;
+    struct mp_block *first, *last;
+    uint32_t count;
+};
+
+/* A heap's pages of one class; page numbers, 0: none. */
+struct mp_bin {
+    uint32_t current;                 /* allocated from; its blocks may be in the thread's list */
+    uint32_t dense_first, dense_last; /* more than a quarter used: taken first, in this order */
+    uint32_t sparse;                  /* the others: taken last, so that they may empty */
+    uint32_t listed;                  /* blocks in the thread's list at most */
+    uint32_t countdown;               /* blocks until the next sample; MP_NO_SAMPLE: none is due */
+    uint64_t allocated;               /* blocks ever charged */
+};
+
+#define MP_NO_SAMPLE UINT32_MAX
+
+enum mp_heap_state {
+    MP_HEAP_FREE, /* waits for a thread */
+    MP_HEAP_LIVE,
+    MP_HEAP_DEAD, /* its thread does not exist in this forked process */
+};
+
+struct mp_heap {
+    uint32_t number; /* 1 .. ; 0 is no heap */
+    _Atomic(uint32_t) state;
+    uintptr_t owner; /* thread pointer of its thread */
+    struct mp_tls *tls;
+    unsigned node;
+    struct mp_heap *next_free;
+    bool reborn; /* made after its thread's exit handler ran: see thread.c */
+    uint64_t large_allocated, large_bytes;
+    struct mp_batch batches[MP_BATCHES];
+    struct mp_bin bins[MP_CLASSES];
+};
+
+struct mp_tls {
+    struct mp_block
+        *list[MP_SMALL_CLASSES]; /* never NULL: mp_no_block, or ends in slice | MP_END */
+    struct mp_heap *heap;
+    _Atomic(uint32_t) busy;
+    bool exited;
+};
+
+extern MP_HIDDEN __thread struct mp_tls mp_tls __attribute__((tls_model("initial-exec")));
+
+/* What an empty list holds: a block whose key is wrong, so that malloc needs one compare for empty
+ * and for damaged. */
+extern MP_HIDDEN struct mp_block mp_no_block;
+
+/* The thread's heap, made if need be. NULL: no memory, or the thread is past its exit. */
+struct mp_heap *mp_thread_heap(void);
+/* The same, but also for a thread past its exit that allocates again. */
+struct mp_heap *mp_thread_heap_for_malloc(void);
+
+struct mp_heap *mp_heap_by_number(uint32_t number);
+uint32_t mp_heap_count(void);
+
+extern MP_HIDDEN _Atomic(uint32_t) mp_gate;
+void mp_slow_wait(void);
+
+MP_INLINE void mp_slow_enter(void) {
+    atomic_store_explicit(&mp_tls.busy, 1, memory_order_seq_cst);
+    if (MP_UNLIKELY(atomic_load_explicit(&mp_gate, memory_order_seq_cst)))
+        mp_slow_wait();
+}
+
+MP_INLINE void mp_slow_leave(void) {
+    /* release: the copier that sees us out sees what we did */
+    atomic_store_explicit(&mp_tls.busy, 0, memory_order_release);
+}
+
+/* Taken by a thread without a heap (past its exit) for what others do under `busy`. Also held by
+ * the copier. */
+void mp_heapless_enter(void);
+void mp_heapless_leave(void);
+
+/* Closes the gate and takes every lock of the heap; mp_gate_open undoes it. Not reentrant. */
+void mp_gate_close(void);
+void mp_gate_open(bool child);
+
+/* True in a forked process that has lost threads: their pages need mp_pages_revive. */
+extern bool mp_threads_lost;
+
+#endif
