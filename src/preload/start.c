@@ -1,0 +1,92 @@
+/* Start-up, fork and exit of the preloaded object. The allocator itself needs none of this to work:
+ * ld.so and other libraries' constructors call malloc before ours runs. */
+#include <link.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+
+#include "heap/arena.h"
+#include "heap/heap.h"
+#include "heap/pages.h"
+#include "platform/elf.h"
+#include "platform/options.h"
+#include "platform/say.h"
+#include "preload/preload.h"
+
+bool mp_active;
+
+/* Sanitizers' run-time libraries are allocators with checks of their own. */
+extern void __asan_init(void) __attribute__((weak));
+extern void __tsan_init(void) __attribute__((weak));
+extern void __msan_init(void) __attribute__((weak));
+
+/* ---- fork ---- */
+
+static __thread bool fork_from_inside __attribute__((tls_model("initial-exec")));
+
+/* Registered before anyone else's handlers, so that it runs last before the fork, when the others
+ * (libc's stdio included) have allocated what they wanted. */
+static void before_fork(void) {
+    /* A signal handler that interrupted one of our slow sections and forks: waiting for ourselves
+     * would be for ever. The copy is then as good as the handler's luck, as it is with any malloc.
+     */
+    fork_from_inside = atomic_load_explicit(&mp_tls.busy, memory_order_relaxed) != 0;
+    if (fork_from_inside)
+        return;
+    if (mp_tls.heap) {
+        mp_slow_enter();
+        mp_pages_flush(mp_tls.heap);
+        mp_slow_leave();
+    }
+    mp_gate_close();
+}
+
+static void after_fork_parent(void) {
+    if (!fork_from_inside)
+        mp_gate_open(false);
+}
+
+static void after_fork_child(void) {
+    if (!fork_from_inside)
+        mp_gate_open(true);
+}
+
+/* ---- start ---- */
+
+/* Calls go through the same look-up as the program's own, so the block tells whose malloc it was.
+ * The function's address would not: in a program that is not position-independent it may be that of
+ * the program's own stub. */
+static bool is_allocator(void) {
+    void *block = malloc(1);
+    bool ours = mp_arena_find((uintptr_t)block) != NULL;
+    free(block);
+    return ours;
+}
+
+static void say_passive(void) {
+    if (__asan_init || __tsan_init || __msan_init)
+        mp_say("the program has a sanitizer's malloc: staying passive");
+    else if (mp_elf_find(_r_debug.r_map, "malloc"))
+        mp_say("the program brings its own malloc: staying passive");
+    else
+        mp_say("loaded too late to be the allocator: use LD_PRELOAD (staying passive)");
+}
+
+__attribute__((constructor(101))) static void start(void) {
+    bool secure = getauxval(AT_SECURE) != 0;
+    mp_options_parse(secure ? NULL : getenv("MEMPROF_OPTIONS"));
+    mp_active = is_allocator();
+    if (!mp_active) {
+        if (!secure)
+            say_passive();
+        return;
+    }
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+/* After the program's exit handlers and destructors, as far as the loader's order allows. Nothing
+ * is torn down: others may still allocate. */
+__attribute__((destructor(101))) static void finish(void) {
+    if (mp_active && mp_options.stats_exit)
+        mp_stats_print(false);
+}
