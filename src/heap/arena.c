@@ -19,7 +19,7 @@
 #define PLACE_TRIES  8
 
 #define TABLE_FIRST 1024u /* entries: 64 KiB of metadata for 64 MiB */
-#define CHUNK_MIN   64u   /* slices: 4 MiB */
+#define CHUNK_MIN   8u    /* slices: 512 KiB */
 #define CHUNK_MAX   1024u /* slices: 64 MiB */
 
 /* free reads these before anything else has run: one entry that matches nothing. */
@@ -176,7 +176,8 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
         got = slices; /* near a limit: exactly what is needed */
         range = grow_some(got);
     }
-    if (!range) {
+    if (!range && (!mp_range_count ||
+                   mp_ranges[mp_range_count - 1].limit > mp_ranges[mp_range_count - 1].first)) {
         range = open_range();
         if (range && !grow_range(range, got))
             range = NULL;
@@ -191,6 +192,11 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
     }
     mp_lock_drop(&arena_lock);
     return number;
+}
+
+bool mp_arena_map_again(const struct mp_page *page, uint32_t slices) {
+    return map(page->start, (size_t)slices << MP_SLICE_SHIFT, PROT_READ | PROT_WRITE,
+               MAP_FIXED_NOREPLACE) != 0;
 }
 
 struct mp_page *mp_arena_find(uintptr_t pointer) {
@@ -210,7 +216,7 @@ static uint32_t page_slices(const struct mp_page *page) {
     case MP_KIND_SMALL:
         return 1;
     case MP_KIND_MEDIUM:
-        return MP_MEDIUM_SLICES;
+        return mp_classes[page->class].slices;
     case MP_KIND_LARGE:
     case MP_KIND_FREE:
         return page->slices;

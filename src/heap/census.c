@@ -5,6 +5,7 @@
 #include "heap/arena.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
+#include "heap/remote.h"
 #include "heap/thread.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -97,6 +98,9 @@ RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *c
     const struct mp_class *info = &mp_classes[page->class];
     struct mp_stats_class *class = &stats->classes[page->class];
     uint32_t used = mp_page_used(page), carved = page->carved;
+    /* Freed by other threads and not collected yet. */
+    uint32_t remote = kind == MP_KIND_SMALL ? mp_remote_count(page) : 0;
+    used = used > remote ? used - remote : 0;
     if (used > carved)
         used = carved; /* read in the middle of a change */
     class->pages++;

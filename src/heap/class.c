@@ -14,11 +14,16 @@ const uint8_t mp_class_table[MP_TABLE_MAX + 1] = {
 
 struct mp_class mp_classes[MP_CLASSES];
 
+/* Room for eight blocks: few enough that a page empties, enough that its tail is little. */
+static uint8_t slices_for(uint32_t size) {
+    return (uint8_t)((8 * size + MP_SLICE_SIZE - 1) / MP_SLICE_SIZE);
+}
+
 void mp_class_init(void) {
     for (unsigned c = 0; c < MP_CLASSES; c++) {
         struct mp_class *class = &mp_classes[c];
         class->size = (uint32_t)mp_class_size(c);
-        class->slices = c < MP_SMALL_CLASSES ? 1 : MP_MEDIUM_SLICES;
+        class->slices = c < MP_SMALL_CLASSES ? 1 : slices_for(class->size);
         class->blocks = (uint16_t)(class->slices * MP_SLICE_SIZE / class->size);
         class->inverse =
             UINT64_MAX / class->size + 2 + (UINT64_MAX % class->size == class->size - 1);

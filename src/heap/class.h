@@ -21,7 +21,7 @@
 #define MP_SMALL_CLASSES 56
 #define MP_CLASSES       80
 
-#define MP_MEDIUM_SLICES 8
+#define MP_MEDIUM_SLICES 8 /* of a medium page at most */
 
 struct mp_class {
     uint64_t inverse; /* see MP_INVERSE_SHIFT */

@@ -10,6 +10,7 @@
 #include "heap/hooks.h"
 #include "heap/huge.h"
 #include "heap/large.h"
+#include "heap/medium.h"
 #include "heap/misuse.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
@@ -69,12 +70,7 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
 static void *medium(struct mp_heap *heap, unsigned class, size_t size, bool *fresh) {
     bool sample;
     mp_slow_enter();
-    struct mp_block *block = mp_pages_pop(heap, class, &sample, fresh);
-    if (block) {
-        block->link_medium = 0;
-        block->key = 0;
-        sample = sample && mark_sample(heap, class, block);
-    }
+    struct mp_block *block = mp_medium_alloc(heap, class, &sample, fresh);
     mp_slow_leave();
     tick();
     if (block && sample)
@@ -150,9 +146,9 @@ void mp_free_event(struct mp_page *page) {
     tick();
 }
 
-/* A block of a page of this thread's, off the fast path: a medium block, or a page with samples. */
+/* A block of a page of this thread's that holds samples. */
 static void free_own(struct mp_page *page, struct mp_block *block) {
-    mp_page_link_block(page, block, page->local_free);
+    mp_page_link_block(block, page->local_free);
     block->key = mp_block_key(block);
     page->local_free = block;
     if (--page->until == 0)
@@ -183,6 +179,19 @@ static void free_block(struct mp_page *page, struct mp_block *block) {
         mp_heapless_leave();
 }
 
+static bool free_medium(struct mp_page *page, struct mp_block *block) {
+    if (MP_UNLIKELY(mp_sample_take(page, block)))
+        mp_hooks.freed(block);
+    bool gated = mp_tls.heap != NULL;
+    if (gated)
+        mp_slow_enter();
+    bool done = mp_medium_free(page, block);
+    if (gated)
+        mp_slow_leave();
+    tick();
+    return done;
+}
+
 /* Is `pointer` the start of a block of this page that a program may hold? */
 static bool is_block(const struct mp_page *page, uintptr_t pointer) {
     size_t offset = pointer - page->start;
@@ -192,17 +201,23 @@ static bool is_block(const struct mp_page *page, uintptr_t pointer) {
 }
 
 void mp_free_slow(void *pointer, const void *caller) {
+    mp_free_as("free", pointer, caller);
+}
+
+void mp_free_as(const char *verb, void *pointer, const void *caller) {
     if (!pointer)
         return;
     struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (MP_LIKELY(page != NULL)) {
         enum mp_kind kind = mp_page_kind(page);
-        if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
-            if (MP_LIKELY(is_block(page, (uintptr_t)pointer))) {
-                free_block(page, pointer);
-                return;
-            }
-        } else if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
+        if (kind == MP_KIND_SMALL && is_block(page, (uintptr_t)pointer)) {
+            free_block(page, pointer);
+            return;
+        }
+        if (kind == MP_KIND_MEDIUM && is_block(page, (uintptr_t)pointer) &&
+            free_medium(page, pointer))
+            return;
+        if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
             mp_large_free(page);
             tick();
             return;
@@ -215,8 +230,8 @@ void mp_free_slow(void *pointer, const void *caller) {
             return;
         }
     }
-    mp_misuse_caller(caller, "free");
-    mp_misuse_pointer("free", pointer);
+    mp_misuse_caller(caller, verb);
+    mp_misuse_pointer(verb, pointer);
 }
 
 /* ---- realloc and the rest ---- */
@@ -275,5 +290,6 @@ bool mp_trim(void) {
         mp_pages_trim(mp_tls.heap);
         mp_slow_leave();
     }
+    mp_medium_trim();
     return mp_pool_trim() != 0;
 }

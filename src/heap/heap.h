@@ -14,6 +14,8 @@
 /* Where the fast path ends. `caller`: the program's return address, for reports. */
 void *mp_malloc_slow(size_t size, const void *caller);
 void mp_free_slow(void *pointer, const void *caller);
+/* The same for another call that frees: reports name it. */
+void mp_free_as(const char *verb, void *pointer, const void *caller);
 void mp_free_event(struct mp_page *page);
 
 /* malloc's fast path: the head of the thread's list, if its key is right. An empty list holds a

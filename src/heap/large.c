@@ -61,11 +61,15 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
     size_t bytes = size ? (size + OS_PAGE - 1) & ~(OS_PAGE - 1) : OS_PAGE;
     bool sampled = mp_hooks.toss_large && mp_hooks.toss_large(size);
     bool small = bytes <= MP_LARGE_MAX && align <= MP_LARGE_MAX;
-    void *block =
-        small ? take_span(bytes, align, zero, sampled) : mp_huge_alloc(bytes, align, sampled);
+    void *block = small ? take_span(bytes, align, zero, sampled) : NULL;
     if (!block)
-        block =
-            small ? mp_huge_alloc(bytes, align, sampled) : take_span(bytes, align, zero, sampled);
+        block = mp_huge_alloc(bytes, align, sampled);
+    if (!block && !small)
+        block = take_span(bytes, align, zero, sampled);
+    if (!block) {
+        mp_pool_let_go();
+        block = mp_huge_alloc(bytes, align, sampled);
+    }
     if (block && sampled)
         mp_hooks.sampled(block, size, bytes);
     return block;
@@ -118,7 +122,7 @@ void *mp_large_resize(void *pointer, struct mp_page *page, size_t old, size_t si
     if (bytes == old)
         return pointer;
     if (page)
-        return resize_span(page, bytes);
+        return bytes <= SPAN_MOST ? resize_span(page, bytes) : NULL;
     if (bytes < HUGE_LEAST)
         return NULL;
     return mp_huge_resize(pointer, bytes);

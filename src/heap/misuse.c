@@ -110,8 +110,8 @@ static void describe_free(struct mp_text *text, const char *verb, const void *po
 
 static void describe_inside(struct mp_text *text, const char *verb, const void *pointer,
                             size_t inside, size_t size) {
-    mp_text_add(text, "%s of %p, which is %zu bytes into a %zu-byte block, ", verb, pointer, inside,
-                size);
+    mp_text_add(text, "%s of %p, which is %zu byte%s into a %zu-byte block, ", verb, pointer,
+                inside, inside == 1 ? "" : "s", size);
 }
 
 /* A pointer into a range of ours. */

@@ -46,13 +46,13 @@ enum mp_kind {
 #define MP_PAGE_SPARSE  0x04 /* ... that of mostly empty pages */
 #define MP_PAGE_LISTED  0x08 /* in the pool's list of ownerless pages; set under the pool's lock */
 #define MP_PAGE_LOST    0x40 /* its owner was lost in a fork: see pages.h */
+#define MP_SPAN_GONE    0x80 /* FREE: not mapped */
 #define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
 #define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
 
 /* mp_page.owner: the owning thread's pointer, plus a bit that makes it differ from any and so sends
  * the free of a block down the slow path; 0 without an owner. */
 #define MP_OWNER_SAMPLED ((uintptr_t)1) /* the page holds sampled blocks */
-#define MP_OWNER_MEDIUM  ((uintptr_t)2)
 #define MP_OWNER_FLAGS   ((uintptr_t)7)
 
 /* mp_page.remote: list head in the middle, its length in the top 16 bits, this bit at the bottom.
@@ -176,24 +176,13 @@ MP_INLINE struct mp_block *mp_page_end(const struct mp_page *page) {
     return (struct mp_block *)(page->start | MP_END);
 }
 
-MP_INLINE bool mp_page_is_medium(const struct mp_page *page) {
-    return page->class >= MP_SMALL_CLASSES;
-}
-
-MP_INLINE struct mp_block *mp_page_next_block(const struct mp_page *page,
-                                              const struct mp_block *block) {
-    if (mp_page_is_medium(page))
-        return (struct mp_block *)(page->start +
-                                   (block->link_medium & (MP_MEDIUM_SLICES * MP_SLICE_SIZE - 1)));
+/* The next free block behind one of a small page. */
+MP_INLINE struct mp_block *mp_page_next_block(const struct mp_block *block) {
     return (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
 }
 
-MP_INLINE void mp_page_link_block(const struct mp_page *page, struct mp_block *block,
-                                  const struct mp_block *next) {
-    if (mp_page_is_medium(page))
-        block->link_medium = (uint32_t)((uintptr_t)next - page->start);
-    else
-        block->link = (uint16_t)(uintptr_t)next;
+MP_INLINE void mp_page_link_block(struct mp_block *block, const struct mp_block *next) {
+    block->link = (uint16_t)(uintptr_t)next;
 }
 
 /* ---- the primary range's metadata, for the fast path of free; see arena.h ---- */

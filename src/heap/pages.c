@@ -12,6 +12,7 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
+#define KEEP_MS 50u /* a current page that was refilled since is not given up */
 
 static uint32_t block_count(const struct mp_page *page) {
     return mp_classes[page->class].blocks;
@@ -24,7 +25,7 @@ static struct mp_page *page_or_null(uint32_t number) {
 /* ---- the count of used blocks, and when to look at a page again ---- */
 
 /* `until` counts the owner's frees down to the next event: a dense page is looked at when it has
- * become sparse, any page when it is empty. The current page is never looked at. */
+ * become sparse, any page when it is empty. */
 static void arm(struct mp_page *page, uint32_t used) {
     uint32_t held = 0;
     uint8_t flags = mp_page_flags(page);
@@ -36,11 +37,15 @@ static void arm(struct mp_page *page, uint32_t used) {
     page->until = used - held;
 }
 
+/* A current page, whose list has been filled with `listed` blocks beside the `used` ones, is looked
+ * at when as many blocks have come back as were out: it may be empty then but for the list. */
+static void arm_current(struct mp_page *page, uint32_t used, uint32_t listed) {
+    page->until = used ? used : 1;
+    page->held = (uint16_t)(used + listed - page->until);
+}
+
 static void set_owner(struct mp_heap *heap, struct mp_page *page) {
-    uintptr_t flags = mp_page_is_medium(page) ? MP_OWNER_MEDIUM : 0;
-    if (page->samples)
-        flags |= MP_OWNER_SAMPLED;
-    mp_page_set_owner(page, heap->owner | flags);
+    mp_page_set_owner(page, heap->owner | (page->samples ? MP_OWNER_SAMPLED : 0));
 }
 
 /* ---- queues ---- */
@@ -89,7 +94,7 @@ static void retire(struct mp_page *page) {
     mp_page_set_owner(page, 0);
     mp_sample_drop(page);
     page->last_pages = 0;
-    mp_pool_give(page, mp_classes[page->class].slices);
+    mp_pool_give(page, 1);
 }
 
 static void settle(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
@@ -122,7 +127,7 @@ static void carve(struct mp_page *page) {
     struct mp_block *next = page->local_free;
     for (uint32_t i = to; i-- > from;) {
         struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);
-        mp_page_link_block(page, block, next);
+        mp_page_link_block(block, next);
         block->key = mp_block_key(block);
         next = block;
     }
@@ -133,21 +138,20 @@ static void carve(struct mp_page *page) {
 
 static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
     bool zero;
-    const struct mp_class *info = &mp_classes[class];
-    struct mp_page *page = mp_pool_take(heap->node, info->slices, 1, &zero);
+    struct mp_page *page = mp_pool_take(heap->node, 1, 1, &zero);
     if (!page)
         return NULL;
     page->class = (uint8_t) class;
-    page->inverse = info->inverse;
+    page->inverse = mp_classes[class].inverse;
     page->local_free = mp_page_end(page);
     page->until = 0;
     page->held = 0;
     page->carved = 0;
     page->samples = 0;
-    atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
+    atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     set_owner(heap, page);
-    mp_page_set_kind(page, class < MP_SMALL_CLASSES ? MP_KIND_SMALL : MP_KIND_MEDIUM);
+    mp_page_set_kind(page, MP_KIND_SMALL);
     return page;
 }
 
@@ -185,15 +189,14 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
 }
 
 /* Makes sure that the current page has free blocks in local_free; returns it, NULL for no memory.
- * *carved: they have never been handed out. */
-static struct mp_page *ready_current(struct mp_heap *heap, unsigned class, bool *carved) {
+ */
+static struct mp_page *ready_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     for (;;) {
         struct mp_page *page = page_or_null(bin->current);
         if (page) {
             uint32_t used = collect(page);
-            *carved = used == page->carved && page->carved < block_count(page);
-            if (*carved)
+            if (used == page->carved && page->carved < block_count(page))
                 carve(page);
             arm(page, used);
             if (!mp_page_is_end(page->local_free))
@@ -219,7 +222,7 @@ static void verify_free(const struct mp_page *page) {
             mp_misuse_overwritten(block, page);
             return;
         }
-        block = mp_page_next_block(page, block);
+        block = mp_page_next_block(block);
     }
 }
 
@@ -227,13 +230,13 @@ static void verify_free(const struct mp_page *page) {
 static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
     struct mp_block *last = first;
     for (uint32_t i = 1; i < count; i++) {
-        struct mp_block *next = mp_page_next_block(page, last);
+        struct mp_block *next = mp_page_next_block(last);
         if (mp_page_is_end(next))
             return next;
         last = next;
     }
-    struct mp_block *rest = mp_page_next_block(page, last);
-    mp_page_link_block(page, last, mp_page_end(page));
+    struct mp_block *rest = mp_page_next_block(last);
+    mp_page_link_block(last, mp_page_end(page));
     return rest;
 }
 
@@ -243,8 +246,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_b
     *list = &mp_no_block;
     bin->listed = 0;
     mp_pages_flush(heap);
-    bool carved;
-    struct mp_page *page = ready_current(heap, class, &carved);
+    struct mp_page *page = ready_current(heap, class);
     if (!page)
         return MP_REFILL_NONE;
     if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL))
@@ -275,51 +277,59 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_b
     *list = first;
     atomic_signal_fence(memory_order_release);
     page->local_free = rest;
-    arm(page, used + count);
     bin->listed = count;
     bin->allocated += count;
+    bin->refilled_ms = (uint32_t)mp_sys_now_ms();
+    arm_current(page, used, count);
     return MP_REFILL_LIST;
 }
 
-struct mp_block *mp_pages_pop(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
-    struct mp_bin *bin = &heap->bins[class];
-    mp_pages_flush(heap);
-    bool carved = false;
-    struct mp_page *page = page_or_null(bin->current);
-    if (!page || mp_page_is_end(page->local_free)) {
-        page = ready_current(heap, class, &carved);
-        if (!page)
-            return NULL;
-    }
-    struct mp_block *block = page->local_free;
-    if (!mp_block_is_free(block)) {
-        mp_misuse_overwritten(block, page);
-        page->local_free = mp_page_end(page);
-        return mp_pages_pop(heap, class, sample, fresh);
-    }
-    page->local_free = mp_page_next_block(page, block);
-    arm(page, mp_page_used(page) + 1);
-    bin->allocated++;
-    *sample = false;
-    if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
-        *sample = true;
-        bin->countdown = mp_hooks.countdown(class);
-    }
-    *fresh = carved && (mp_page_flags(page) & MP_SPAN_ZERO);
-    return block;
-}
-
 /* ---- where blocks go to ---- */
+
+static uint32_t list_length(const struct mp_block *block) {
+    uint32_t length = 0;
+    while (!mp_page_is_end(block) && mp_block_is_free(block)) {
+        length++;
+        block = mp_page_next_block(block);
+    }
+    return length;
+}
 
 static void resettle(struct mp_heap *heap, struct mp_page *page) {
     dequeue(heap, page);
     settle(heap, page, collect(page));
 }
 
+/* The current page has seen as many frees as blocks were out. When its list is old, the thread has
+ * turned to other things, and the page should not rest on that list: it goes when nothing else is
+ * left of it. When the list is young the page is in use and is left alone until the next refill. */
+static void current_event(struct mp_heap *heap, struct mp_page *page) {
+    struct mp_bin *bin = &heap->bins[page->class];
+    uint32_t used = collect(page);
+    if (used && (uint32_t)mp_sys_now_ms() - bin->refilled_ms < KEEP_MS) {
+        arm(page, used);
+        return;
+    }
+    uint32_t listed = list_length(mp_tls.list[page->class]);
+    if (used > listed) {
+        arm_current(page, used - listed, listed);
+        return;
+    }
+    mp_tls.list[page->class] = &mp_no_block;
+    mp_page_clear_flag(page, MP_PAGE_CURRENT);
+    bin->current = 0;
+    bin->allocated -= listed;
+    bin->listed = 0;
+    if (bin->countdown != MP_NO_SAMPLE)
+        bin->countdown += listed; /* counted and never handed out */
+    retire(page);
+}
+
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page) {
     if (mp_page_flags(page) & MP_PAGE_CURRENT)
-        return; /* empty, and kept: its thread allocates from it */
-    resettle(heap, page);
+        current_event(heap, page);
+    else
+        resettle(heap, page);
 }
 
 /* The page has just become this thread's by a push. */
@@ -375,7 +385,7 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
         batch->first = batch->last = block;
         batch->count = 1;
     } else {
-        mp_page_link_block(page, block, batch->first);
+        mp_page_link_block(block, batch->first);
         batch->first = block;
         batch->count++;
     }
@@ -399,12 +409,12 @@ static void unlist_blocks(struct mp_heap *heap, unsigned class) {
     uint32_t count = 1;
     struct mp_block *last = first;
     for (; count < page->carved; count++) {
-        struct mp_block *next = mp_page_next_block(page, last);
+        struct mp_block *next = mp_page_next_block(last);
         if (mp_page_is_end(next))
             break;
         last = next;
     }
-    mp_page_link_block(page, last, page->local_free);
+    mp_page_link_block(last, page->local_free);
     page->local_free = first;
     uint32_t used = mp_page_used(page);
     arm(page, used > count ? used - count : 0);
@@ -431,10 +441,9 @@ static void leave_page(struct mp_page *page) {
 
 void mp_pages_leave(struct mp_heap *heap) {
     mp_pages_flush(heap);
-    for (unsigned c = 0; c < MP_CLASSES; c++) {
+    for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
-        if (c < MP_SMALL_CLASSES)
-            unlist_blocks(heap, c);
+        unlist_blocks(heap, c);
         struct mp_page *page;
         while ((page = page_or_null(bin->dense_first)) || (page = page_or_null(bin->sparse))) {
             dequeue(heap, page);
@@ -451,10 +460,9 @@ void mp_pages_leave(struct mp_heap *heap) {
 
 void mp_pages_trim(struct mp_heap *heap) {
     mp_pages_flush(heap);
-    for (unsigned c = 0; c < MP_CLASSES; c++) {
+    for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
-        if (c < MP_SMALL_CLASSES)
-            unlist_blocks(heap, c);
+        unlist_blocks(heap, c);
         /* A page that stays goes to its queue's end: stop at the one that was last. */
         for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
              number = number == last ? 0 : next) {
@@ -491,7 +499,7 @@ void mp_pages_orphan_lost(void) {
         for (uint32_t i = mp_ranges[r].first; i < mp_ranges[r].limit; i++) {
             struct mp_page *page = &mp_ranges[r].meta[i];
             enum mp_kind kind = mp_page_kind(page);
-            if ((kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) &&
+            if (kind == MP_KIND_SMALL &&
                 (atomic_load_explicit(&page->remote, memory_order_relaxed) & MP_OWNED) &&
                 (mp_page_owner(page) & ~MP_OWNER_FLAGS) != survivor) {
                 mp_page_set_owner(page, 0);
@@ -512,7 +520,7 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
     for (uint32_t i = page->carved; i-- > 0;) {
         struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);
         if (mp_block_is_free(block)) {
-            mp_page_link_block(page, block, page->local_free);
+            mp_page_link_block(block, page->local_free);
             page->local_free = block;
         } else {
             used++;

@@ -1,6 +1,6 @@
-/* A page's life: fresh from the pool, current (its owner allocates from it), full and ownerless,
- * taken over by whoever frees into it, queued for reuse, empty and back in the pool.
- * All by the page's owner or somebody who is becoming it, inside a slow section. */
+/* A small page's life: fresh from the pool, current (its owner allocates from it), full and
+ * ownerless, taken over by whoever frees into it, queued for reuse, empty and back in the pool. All
+ * by the page's owner or somebody who is becoming it, inside a slow section. */
 #ifndef MP_HEAP_PAGES_H
 #define MP_HEAP_PAGES_H
 
@@ -19,10 +19,6 @@ enum mp_refill {
 
 /* Fills the thread's list of a small class. */
 enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_block **block);
-
-/* Takes one block of a medium class; *fresh: it reads zero but for the two words of a free block.
- */
-struct mp_block *mp_pages_pop(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh);
 
 /* `until` of a page of this heap's has come to zero. */
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page);

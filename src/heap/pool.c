@@ -19,11 +19,10 @@
 
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
- * is in use, or ALLOWANCE_MIN; more only where purging proved wrong lately, i.e. purged memory was
- * asked for again within REGRET_MS, up to a twelfth of the most that was in use or ALLOWANCE_MAX.
+ * is in use, or ALLOWANCE_MIN; and where purging proved wrong lately, i.e. purged memory was asked
+ * for again within REGRET_MS, as much as was, up to a sixteenth of the most that was ever in use.
  */
-#define ALLOWANCE_MIN 16u  /* slices: 1 MiB */
-#define ALLOWANCE_MAX 512u /* slices: 32 MiB */
+#define ALLOWANCE_MIN 16u /* slices: 1 MiB */
 #define REGRET_MS     100u
 #define RETRY_MS      1000u /* after memory that could not be purged */
 
@@ -32,15 +31,25 @@ struct bins {
     uint32_t head[BINS]; /* page numbers */
 };
 
+/* What a free span is. Spans merge with neighbours in the same state only. */
+enum state {
+    DIRTY, /* resident, holds old bytes; aged */
+    CLEAN, /* mapped, reads zero */
+    GONE,  /* unmapped, when addresses were short; mapped again when taken */
+    STATES,
+};
+
 struct pool {
     struct mp_lock lock;
-    struct bins dirty, clean;
+    struct bins bins[STATES];
+    uint32_t free_slices[STATES];
     uint32_t oldest, newest; /* dirty spans by age */
-    uint32_t used_slices, peak_slices, dirty_slices, clean_slices;
+    uint32_t used_slices, peak_slices;
+    uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
     uint64_t regret_decay_ms, last_purge_ms, retry_ms;
     uint64_t purges, purged_slices;
-    uint32_t listed[MP_CLASSES]; /* ownerless pages with free blocks */
+    uint32_t listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
 
 static struct pool pools[MP_NODES] = {{.lock = MP_LOCK_INIT(MP_RANK_POOL)}};
@@ -94,8 +103,9 @@ static struct mp_page *bin_find(struct bins *bins, uint32_t slices) {
     return NULL;
 }
 
-static bool span_is_dirty(const struct mp_page *page) {
-    return mp_page_flags(page) & MP_SPAN_DIRTY;
+static enum state state_of(const struct mp_page *page) {
+    uint8_t flags = mp_page_flags(page);
+    return flags & MP_SPAN_DIRTY ? DIRTY : flags & MP_SPAN_GONE ? GONE : CLEAN;
 }
 
 static void age_remove(struct pool *pool, struct mp_page *page) {
@@ -110,23 +120,22 @@ static void age_remove(struct pool *pool, struct mp_page *page) {
 }
 
 static void span_remove(struct pool *pool, struct mp_page *page) {
-    if (span_is_dirty(page)) {
-        bin_remove(&pool->dirty, page);
+    enum state state = state_of(page);
+    bin_remove(&pool->bins[state], page);
+    pool->free_slices[state] -= page->slices;
+    if (state == DIRTY)
         age_remove(pool, page);
-        pool->dirty_slices -= page->slices;
-    } else {
-        bin_remove(&pool->clean, page);
-        pool->clean_slices -= page->slices;
-    }
 }
 
-static bool span_neighbour(const struct mp_page *page, const struct mp_page *self, bool dirty) {
+static bool span_neighbour(const struct mp_page *page, const struct mp_page *self,
+                           enum state state) {
     return mp_page_kind(page) == MP_KIND_FREE && page->node == self->node &&
-           span_is_dirty(page) == dirty;
+           state_of(page) == state;
 }
 
 /* Inserts a free span, merged with its neighbours of the same state. */
-static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices, bool dirty) {
+static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices,
+                        enum state state) {
     uint32_t number = mp_arena_number(page);
     const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
     uint32_t index = number & ((1u << MP_NUMBER_SHIFT) - 1);
@@ -134,12 +143,12 @@ static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices
     /* Even where it becomes an inner slice of a longer span: its old kind must not survive. */
     mp_page_set_owner(page, 0);
     mp_page_set_kind(page, MP_KIND_FREE);
-    if (index + slices < range->limit && span_neighbour(page + slices, page, dirty)) {
+    if (index + slices < range->limit && span_neighbour(page + slices, page, state)) {
         struct mp_page *after = page + slices;
         span_remove(pool, after);
         slices += after->slices;
     }
-    if (index > range->first && span_neighbour(page - 1, page, dirty)) {
+    if (index > range->first && span_neighbour(page - 1, page, state)) {
         struct mp_page *before = mp_arena_page((page - 1)->head);
         span_remove(pool, before);
         slices += before->slices;
@@ -147,7 +156,7 @@ static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices
         number = mp_arena_number(page);
     }
     struct mp_page *last = page + slices - 1;
-    uint8_t flags = dirty ? MP_SPAN_DIRTY : 0;
+    uint8_t flags = state == DIRTY ? MP_SPAN_DIRTY : state == GONE ? MP_SPAN_GONE : 0;
     mp_page_set_owner(last, 0);
     mp_page_set_kind(last, MP_KIND_FREE);
     atomic_store_explicit(&last->flags, flags, memory_order_relaxed);
@@ -157,8 +166,9 @@ static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices
     mp_page_set_kind(page, MP_KIND_FREE);
     atomic_store_explicit(&page->flags, flags, memory_order_relaxed);
     page->slices = slices;
-    if (dirty) {
-        bin_add(&pool->dirty, page, number);
+    bin_add(&pool->bins[state], page, number);
+    pool->free_slices[state] += slices;
+    if (state == DIRTY) {
         page->freed_ms = mp_sys_now_ms();
         page->newer = 0;
         page->older = pool->newest;
@@ -167,10 +177,6 @@ static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices
         else
             pool->oldest = number;
         pool->newest = number;
-        pool->dirty_slices += slices;
-    } else {
-        bin_add(&pool->clean, page, number);
-        pool->clean_slices += slices;
     }
 }
 
@@ -204,10 +210,13 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
     mp_lock_drop(&pool->lock);
     bool done = give_back(page, slices);
     mp_lock_take(&pool->lock);
-    span_insert(pool, page, slices, !done);
+    span_insert(pool, page, slices, done ? CLEAN : DIRTY);
     if (done) {
         pool->purges++;
         pool->purged_slices += slices;
+        if (now - pool->last_purge_ms > REGRET_MS)
+            pool->recent_slices = 0;
+        pool->recent_slices += slices;
         pool->last_purge_ms = now;
     } else {
         pool->retry_ms = now + RETRY_MS; /* locked memory on an old kernel: not soon again */
@@ -216,7 +225,7 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
 }
 
 static void purge_down(struct pool *pool, uint64_t now, uint32_t keep) {
-    while (pool->dirty_slices > keep && pool->oldest && now >= pool->retry_ms &&
+    while (pool->free_slices[DIRTY] > keep && pool->oldest && now >= pool->retry_ms &&
            purge_oldest(pool, now))
         ;
 }
@@ -229,11 +238,12 @@ static void purge_aged(struct pool *pool, uint64_t now) {
 }
 
 static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
-    if (!pool->purges || now - pool->last_purge_ms > REGRET_MS)
+    if (now - pool->last_purge_ms > REGRET_MS)
         return;
-    uint32_t most = pool->peak_slices / 12;
-    if (most < ALLOWANCE_MAX)
-        most = ALLOWANCE_MAX;
+    if (slices > pool->recent_slices)
+        slices = pool->recent_slices; /* the rest was never used */
+    pool->recent_slices -= slices;
+    uint32_t most = pool->peak_slices / 16;
     pool->regret_slices += slices;
     if (pool->regret_slices > most)
         pool->regret_slices = most;
@@ -274,28 +284,58 @@ size_t mp_pool_trim(void) {
 
 /* ---- taking and giving spans ---- */
 
+/* Unmaps all that is clean: a limit on addresses has been met, and others need them more. */
+static void let_go(struct pool *pool) {
+    for (unsigned bin = 0; bin < BINS; bin++) {
+        uint32_t number = pool->bins[CLEAN].head[bin];
+        while (number) {
+            struct mp_page *page = mp_arena_page(number);
+            uint32_t slices = page->slices, next = page->next;
+            if (mp_sys_munmap(page->start, (size_t)slices << MP_SLICE_SHIFT) == 0) {
+                span_remove(pool, page);
+                span_insert(pool, page, slices, GONE);
+            }
+            number = next;
+        }
+    }
+}
+
+static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
+    uint32_t count;
+    uint32_t number = mp_arena_grow(slices, &count);
+    if (!number)
+        return NULL;
+    struct mp_page *page = mp_arena_page(number);
+    for (uint32_t i = 0; i < count; i++)
+        page[i].node = (uint8_t)node;
+    span_insert(pool, page, count, CLEAN);
+    return bin_find(&pool->bins[CLEAN], slices);
+}
+
 static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, uint64_t now) {
-    struct mp_page *page = bin_find(&pool->dirty, slices);
+    struct mp_page *page = bin_find(&pool->bins[DIRTY], slices);
     if (page)
         return page;
-    page = bin_find(&pool->clean, slices);
+    page = bin_find(&pool->bins[CLEAN], slices);
     if (page) {
         note_regret(pool, slices, now);
         return page;
     }
-    uint32_t count;
-    uint32_t number = mp_arena_grow(slices, &count);
-    if (!number) {
-        /* The last resort: what is dirty and clean side by side becomes one when purged. */
-        pool->retry_ms = 0;
-        purge_down(pool, now, 0);
-        return bin_find(&pool->clean, slices);
-    }
-    page = mp_arena_page(number);
-    for (uint32_t i = 0; i < count; i++)
-        page[i].node = (uint8_t)node;
-    span_insert(pool, page, count, false);
-    return bin_find(&pool->clean, slices);
+    page = bin_find(&pool->bins[GONE], slices);
+    if (!page)
+        page = grow(pool, node, slices);
+    if (page)
+        return page;
+    /* The last resort. What is dirty and clean side by side becomes one when purged; and what is
+     * clean elsewhere is unmapped, so that the range may grow. */
+    pool->retry_ms = 0;
+    purge_down(pool, now, 0);
+    page = bin_find(&pool->bins[CLEAN], slices);
+    if (page)
+        return page;
+    let_go(pool);
+    page = bin_find(&pool->bins[GONE], slices);
+    return page ? page : grow(pool, node, slices);
 }
 
 static void mark_further(struct mp_page *page, uint32_t slices, uint32_t head) {
@@ -315,25 +355,29 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
         mp_lock_drop(&pool->lock);
         return NULL;
     }
-    bool dirty = span_is_dirty(page);
+    enum state state = state_of(page);
     uint32_t have = page->slices;
-    span_remove(pool, page);
     uint32_t skip = (uint32_t)(-(page->start >> MP_SLICE_SHIFT) & (align - 1));
+    if (state == GONE && !mp_arena_map_again(page + skip, slices)) {
+        mp_lock_drop(&pool->lock);
+        return NULL;
+    }
+    span_remove(pool, page);
     /* Marked before its neighbours are inserted, so that they do not merge with it. */
     mp_page_set_kind(page + skip, MP_KIND_NONE);
     atomic_store_explicit(&page[skip].flags, 0, memory_order_relaxed);
     mark_further(page + skip + 1, slices - 1, mp_arena_number(page + skip));
     if (skip)
-        span_insert(pool, page, skip, dirty);
+        span_insert(pool, page, skip, state);
     if (have > skip + slices)
-        span_insert(pool, page + skip + slices, have - skip - slices, dirty);
+        span_insert(pool, page + skip + slices, have - skip - slices, state);
     page += skip;
     page->slices = slices;
     pool->used_slices += slices;
     if (pool->peak_slices < pool->used_slices)
         pool->peak_slices = pool->used_slices;
     mp_lock_drop(&pool->lock);
-    *zero = !dirty;
+    *zero = state != DIRTY;
     return page;
 }
 
@@ -341,7 +385,7 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
     struct pool *pool = &pools[page->node];
     mp_lock_take(&pool->lock);
     pool->used_slices -= slices;
-    span_insert(pool, page, slices, true);
+    span_insert(pool, page, slices, DIRTY);
     purge_down(pool, mp_sys_now_ms(), allowance(pool));
     mp_lock_drop(&pool->lock);
 }
@@ -352,7 +396,7 @@ void mp_pool_shrink(struct mp_page *page, uint32_t keep) {
     mp_lock_take(&pool->lock);
     page->slices = keep;
     pool->used_slices -= excess;
-    span_insert(pool, page + keep, excess, true);
+    span_insert(pool, page + keep, excess, DIRTY);
     purge_down(pool, mp_sys_now_ms(), allowance(pool));
     mp_lock_drop(&pool->lock);
 }
@@ -367,22 +411,34 @@ bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
     mp_lock_take(&pool->lock);
     struct mp_page *after = page + have;
     if (index + have < range->limit && mp_page_kind(after) == MP_KIND_FREE &&
-        after->node == page->node && after->slices >= more) {
-        bool dirty = span_is_dirty(after);
+        after->node == page->node && after->slices >= more &&
+        (state_of(after) != GONE || mp_arena_map_again(after, more))) {
+        enum state state = state_of(after);
         uint32_t rest = after->slices - more;
         span_remove(pool, after);
         mark_further(after, more, number);
         page->slices = want;
         if (rest)
-            span_insert(pool, after + more, rest, dirty);
+            span_insert(pool, after + more, rest, state);
         pool->used_slices += more;
         if (pool->peak_slices < pool->used_slices)
             pool->peak_slices = pool->used_slices;
-        *zero = !dirty;
+        *zero = state != DIRTY;
         done = true;
     }
     mp_lock_drop(&pool->lock);
     return done;
+}
+
+void mp_pool_let_go(void) {
+    for (unsigned node = 0; node < MP_NODES; node++) {
+        struct pool *pool = &pools[node];
+        mp_lock_take(&pool->lock);
+        pool->retry_ms = 0;
+        purge_down(pool, mp_sys_now_ms(), 0);
+        let_go(pool);
+        mp_lock_drop(&pool->lock);
+    }
 }
 
 /* ---- ownerless pages ---- */
@@ -445,8 +501,8 @@ void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
     struct pool *pool = &pools[node];
     mp_lock_take(&pool->lock);
     stats->used_bytes = (size_t)pool->used_slices << MP_SLICE_SHIFT;
-    stats->dirty_bytes = (size_t)pool->dirty_slices << MP_SLICE_SHIFT;
-    stats->clean_bytes = (size_t)pool->clean_slices << MP_SLICE_SHIFT;
+    stats->dirty_bytes = (size_t)pool->free_slices[DIRTY] << MP_SLICE_SHIFT;
+    stats->clean_bytes = (size_t)pool->free_slices[CLEAN] << MP_SLICE_SHIFT;
     stats->purges = pool->purges;
     stats->purged_bytes = pool->purged_slices << MP_SLICE_SHIFT;
     mp_lock_drop(&pool->lock);

@@ -31,6 +31,9 @@ void mp_pool_tick(uint64_t now_ms);
 /* Purges everything; returns the bytes given back. */
 size_t mp_pool_trim(void);
 
+/* The same, and unmaps it: addresses have run out. */
+void mp_pool_let_go(void);
+
 /* The list of ownerless pages with free blocks, by class. Listing and the owner's last step (a CAS
  * of `remote`) happen under one lock: see remote.h. */
 bool mp_pool_list_and_disown(struct mp_page *page);

@@ -10,7 +10,7 @@ bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_bloc
     uintptr_t new;
     do {
         struct mp_block *next = first_of(old);
-        mp_page_link_block(page, last, next ? next : mp_page_end(page));
+        mp_page_link_block(last, next ? next : mp_page_end(page));
         new = (old & ~(((uintptr_t)1 << MP_REMOTE_COUNT_SHIFT) - 1)) +
               ((uintptr_t)count << MP_REMOTE_COUNT_SHIFT) + ((uintptr_t)first | MP_OWNED);
         /* release: the collector sees the links and keys; acquire: a claimer sees what the last
@@ -30,12 +30,12 @@ uint32_t mp_remote_collect(struct mp_page *page) {
     if (!mp_page_is_end(page->local_free)) {
         struct mp_block *last = first;
         for (uint32_t i = 1; i < count; i++) {
-            struct mp_block *next = mp_page_next_block(page, last);
+            struct mp_block *next = mp_page_next_block(last);
             if (mp_page_is_end(next))
                 break; /* overwritten by the program: the rest is lost, not dangerous */
             last = next;
         }
-        mp_page_link_block(page, last, page->local_free);
+        mp_page_link_block(last, page->local_free);
     }
     page->local_free = first;
     return count;

@@ -35,6 +35,7 @@ struct mp_bin {
     uint32_t dense_first, dense_last; /* more than a quarter used: taken first, in this order */
     uint32_t sparse;                  /* the others: taken last, so that they may empty */
     uint32_t listed;                  /* blocks in the thread's list at most */
+    uint32_t refilled_ms;             /* when the list was last filled */
     uint32_t countdown;               /* blocks until the next sample; MP_NO_SAMPLE: none is due */
     uint64_t allocated;               /* blocks ever charged */
 };

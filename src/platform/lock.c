@@ -21,6 +21,14 @@ void mp_lock_slow(struct mp_lock *lock) {
         mp_sys_futex_wait(&lock->word, 2);
 }
 
+void mp_lock_take_same_rank(struct mp_lock *lock) {
+    uint32_t expected = 0;
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
+        mp_lock_slow(lock);
+    mp_lock_check_again(lock);
+}
+
 void mp_lock_wake(struct mp_lock *lock) {
     mp_sys_futex_wake(&lock->word, 1);
 }
@@ -28,6 +36,7 @@ void mp_lock_wake(struct mp_lock *lock) {
 #ifdef MP_DEBUG_LOCKS
 
 static __thread uint32_t held_ranks;
+static __thread uint8_t held_again[32]; /* further locks of a rank that is held */
 
 void mp_lock_check_take(const struct mp_lock *lock) {
     if (held_ranks >> lock->rank)
@@ -35,9 +44,20 @@ void mp_lock_check_take(const struct mp_lock *lock) {
     held_ranks |= 1u << lock->rank;
 }
 
+void mp_lock_check_again(const struct mp_lock *lock) {
+    if (held_ranks & (1u << lock->rank))
+        held_again[lock->rank]++;
+    else
+        mp_lock_check_take(lock);
+}
+
 void mp_lock_check_drop(const struct mp_lock *lock) {
     if (!(held_ranks & (1u << lock->rank)))
         __builtin_trap();
+    if (held_again[lock->rank]) {
+        held_again[lock->rank]--;
+        return;
+    }
     held_ranks &= ~(1u << lock->rank);
 }
 

@@ -13,6 +13,7 @@ enum mp_lock_rank {
     MP_RANK_FORK,   /* closes the gate: held across fork */
     MP_RANK_REVIVE, /* pages of threads lost in a fork */
     MP_RANK_HEAPS,  /* the table of thread heaps */
+    MP_RANK_MEDIUM, /* a shard of medium pages; all of them at a fork, in order */
     MP_RANK_HUGE,   /* the table of huge blocks */
     MP_RANK_POOL,   /* a node's free slices */
     MP_RANK_ARENA,  /* the growth of the address ranges */
@@ -34,9 +35,13 @@ void mp_lock_wake(struct mp_lock *lock);
 
 #ifdef MP_DEBUG_LOCKS
 void mp_lock_check_take(const struct mp_lock *lock);
+void mp_lock_check_again(const struct mp_lock *lock);
 void mp_lock_check_drop(const struct mp_lock *lock);
 #else
 static inline void mp_lock_check_take(const struct mp_lock *lock) {
+    (void)lock;
+}
+static inline void mp_lock_check_again(const struct mp_lock *lock) {
     (void)lock;
 }
 static inline void mp_lock_check_drop(const struct mp_lock *lock) {
@@ -66,6 +71,9 @@ static inline void mp_lock_drop(struct mp_lock *lock) {
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         mp_lock_wake(lock);
 }
+
+/* Of several locks of one rank that are taken in a fixed order; only the first is checked. */
+void mp_lock_take_same_rank(struct mp_lock *lock);
 
 /* In a forked child, where the threads that slept on it no longer exist. */
 static inline void mp_lock_reset(struct mp_lock *lock) {

@@ -39,11 +39,11 @@ struct mallinfo2 mallinfo2(void) {
         .ordblks = stats.purgeable_bytes / MP_SLICE_SIZE,
         .hblks = stats.mapped_blocks,
         .hblkhd = stats.mapped_bytes,
-        .uordblks = stats.live_bytes,
+        .uordblks = stats.live_bytes - stats.mapped_bytes, /* glibc tells mapped blocks apart */
         .keepcost = stats.purgeable_bytes,
     };
-    size_t in_arena = stats.live_bytes - stats.mapped_bytes;
-    info.fordblks = stats.arena_bytes > in_arena ? stats.arena_bytes - in_arena : 0;
+    if (info.arena > info.uordblks)
+        info.fordblks = info.arena - info.uordblks;
     return info;
 }
 
@@ -132,7 +132,7 @@ void mp_stats_print(bool to_stderr) {
     row(&text, "purgeable", stats.purgeable_bytes, "free, about to go back to the system");
     row(&text, "metadata", stats.metadata_bytes, "memprof's own");
     row(&text, "mapped", stats.mapped_bytes, "of live, in blocks with a mapping of their own");
-    row(&text, "resident", resident_bytes(), "the whole process, as the kernel counts it");
+    row(&text, "RSS", resident_bytes(), "the whole process, as the kernel counts it");
     mp_text_add(&text,
                 "  %zu live blocks of %zu allocated; %zu threads; %zu bytes purged in %zu calls\n",
                 (size_t)stats.live_blocks, (size_t)stats.allocated_blocks, (size_t)stats.threads,

@@ -79,7 +79,7 @@ static inline void *resize(void *pointer, size_t size, const void *caller) {
         return or_enomem(mp_malloc_slow(size, caller));
     if (size == 0) { /* as glibc: the block is freed */
         if (!mp_free_fast(pointer))
-            mp_free_slow(pointer, caller);
+            mp_free_as("realloc", pointer, caller);
         return NULL;
     }
     return or_enomem(mp_realloc(pointer, size, caller));

@@ -1,0 +1,202 @@
+#include "heap/medium.h"
+
+#include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/misuse.h"
+#include "heap/pool.h"
+#include "heap/sample.h"
+#include "platform/lock.h"
+
+#define SHARDS 8u
+
+/* In a medium page's entry `until` is the number of used blocks, `held` its shard, and next and
+ * prev link the pages that have room. All under the shard's lock. */
+struct shard {
+    struct mp_lock lock;
+    uint32_t with_room[MP_CLASSES - MP_SMALL_CLASSES]; /* page numbers */
+    uint32_t spare; /* one empty page, so that a lone block does not cost a page each time */
+};
+
+#define SHARD_INIT                                                                                 \
+    { .lock = MP_LOCK_INIT(MP_RANK_MEDIUM) }
+
+static struct shard shards[SHARDS] = {SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT,
+                                      SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT};
+
+static uint32_t *list_of(struct shard *shard, const struct mp_page *page) {
+    return &shard->with_room[page->class - MP_SMALL_CLASSES];
+}
+
+static void link_page(struct shard *shard, struct mp_page *page) {
+    uint32_t *head = list_of(shard, page);
+    uint32_t number = mp_arena_number(page);
+    page->prev = 0;
+    page->next = *head;
+    if (*head)
+        mp_arena_page(*head)->prev = number;
+    *head = number;
+}
+
+static void unlink_page(struct shard *shard, struct mp_page *page) {
+    if (page->next)
+        mp_arena_page(page->next)->prev = page->prev;
+    if (page->prev)
+        mp_arena_page(page->prev)->next = page->next;
+    else
+        *list_of(shard, page) = page->next;
+}
+
+static struct mp_page *fresh_page(struct shard *shard, unsigned node, unsigned class) {
+    bool zero;
+    struct mp_page *page = mp_pool_take(node, mp_classes[class].slices, 1, &zero);
+    if (!page)
+        return NULL;
+    page->class = (uint8_t) class;
+    page->inverse = mp_classes[class].inverse;
+    page->local_free = mp_page_end(page);
+    page->until = 0;
+    page->held = (uint16_t)(shard - shards);
+    page->carved = 0;
+    page->samples = 0;
+    atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
+    atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
+    mp_page_set_kind(page, MP_KIND_MEDIUM);
+    link_page(shard, page);
+    return page;
+}
+
+static void retire(struct mp_page *page) {
+    mp_sample_drop(page);
+    page->last_pages = 0;
+    mp_pool_give(page, mp_classes[page->class].slices);
+}
+
+static struct mp_block *next_block(const struct mp_page *page, const struct mp_block *block) {
+    return (struct mp_block *)(page->start +
+                               (block->link_medium & (MP_MEDIUM_SLICES * MP_SLICE_SIZE - 1)));
+}
+
+/* Takes a free block of the page, or makes one. The key of a new block stands before the count says
+ * that it exists. */
+static struct mp_block *take_block(struct mp_page *page, bool *fresh) {
+    struct mp_block *block = page->local_free;
+    *fresh = false;
+    if (!mp_page_is_end(block)) {
+        if (!mp_block_is_free(block)) {
+            page->local_free = mp_page_end(page); /* what is behind it cannot be trusted: lost */
+            return NULL;
+        }
+        page->local_free = next_block(page, block);
+    } else if (page->carved < mp_classes[page->class].blocks) {
+        block = (struct mp_block *)(page->start +
+                                    (uintptr_t)page->carved * mp_classes[page->class].size);
+        block->key = mp_block_key(block);
+        atomic_signal_fence(memory_order_release);
+        page->carved++;
+        *fresh = mp_page_flags(page) & MP_SPAN_ZERO;
+    } else {
+        return NULL;
+    }
+    page->until++;
+    return block;
+}
+
+static bool has_room(const struct mp_page *page) {
+    return !mp_page_is_end(page->local_free) || page->carved < mp_classes[page->class].blocks;
+}
+
+struct mp_block *mp_medium_alloc(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
+    struct shard *shard = &shards[heap->number % SHARDS];
+    struct mp_bin *bin = &heap->bins[class];
+    struct mp_block *block = NULL;
+    mp_lock_take(&shard->lock);
+    while (!block) {
+        uint32_t number = shard->with_room[class - MP_SMALL_CLASSES];
+        struct mp_page *page =
+            number ? mp_arena_page(number) : fresh_page(shard, heap->node, class);
+        if (!page) {
+            mp_lock_drop(&shard->lock);
+            return NULL;
+        }
+        if (shard->spare == mp_arena_number(page))
+            shard->spare = 0;
+        struct mp_block *head = page->local_free;
+        block = take_block(page, fresh);
+        if (!has_room(page))
+            unlink_page(shard, page);
+        if (!block) {
+            mp_lock_drop(&shard->lock);
+            mp_misuse_overwritten(head, page);
+            mp_lock_take(&shard->lock);
+            continue;
+        }
+        *sample = false;
+        if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
+            bin->countdown = mp_hooks.countdown(class);
+            *sample = mp_sample_mark(page, block);
+        }
+    }
+    bin->allocated++;
+    block->link_medium = 0;
+    block->key = 0;
+    mp_lock_drop(&shard->lock);
+    return block;
+}
+
+bool mp_medium_free(struct mp_page *page, struct mp_block *block) {
+    struct shard *shard = &shards[page->held % SHARDS];
+    struct mp_page *empty = NULL;
+    mp_lock_take(&shard->lock);
+    if (mp_block_is_free(block)) {
+        mp_lock_drop(&shard->lock);
+        return false;
+    }
+    bool was_full = !has_room(page);
+    block->link_medium = (uint32_t)((uintptr_t)page->local_free - page->start);
+    block->key = mp_block_key(block);
+    page->local_free = block;
+    if (was_full)
+        link_page(shard, page);
+    if (--page->until == 0) {
+        uint32_t number = mp_arena_number(page);
+        if (shard->spare) {
+            empty = mp_arena_page(shard->spare);
+            unlink_page(shard, empty);
+        }
+        shard->spare = number;
+    }
+    mp_lock_drop(&shard->lock);
+    if (empty)
+        retire(empty);
+    return true;
+}
+
+void mp_medium_trim(void) {
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct shard *shard = &shards[i];
+        struct mp_page *empty = NULL;
+        mp_lock_take(&shard->lock);
+        if (shard->spare) {
+            empty = mp_arena_page(shard->spare);
+            unlink_page(shard, empty);
+            shard->spare = 0;
+        }
+        mp_lock_drop(&shard->lock);
+        if (empty)
+            retire(empty);
+    }
+}
+
+void mp_medium_before_fork(void) {
+    for (unsigned i = 0; i < SHARDS; i++)
+        mp_lock_take_same_rank(&shards[i].lock);
+}
+
+void mp_medium_after_fork(bool child) {
+    for (unsigned i = SHARDS; i-- > 0;) {
+        if (child)
+            mp_lock_reset(&shards[i].lock);
+        else
+            mp_lock_drop(&shards[i].lock);
+    }
+}
