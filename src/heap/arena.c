@@ -167,7 +167,7 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
     uint32_t chunk = CHUNK_MIN;
     if (mp_range_count) {
         const struct mp_range *last = &mp_ranges[mp_range_count - 1];
-        chunk = (last->limit - last->first) / 4;
+        chunk = (last->limit - last->first) / 8;
         chunk = chunk < CHUNK_MIN ? CHUNK_MIN : chunk > CHUNK_MAX ? CHUNK_MAX : chunk;
     }
     uint32_t got = chunk > slices ? chunk : slices;

@@ -89,8 +89,26 @@ static void dequeue(struct mp_heap *heap, struct mp_page *page) {
     mp_page_clear_flag(page, MP_PAGE_QUEUED | MP_PAGE_SPARSE);
 }
 
+/* check=full: a page whose count says that it is empty has nothing but free blocks. A block that
+ * was freed, overwritten and freed again was counted twice. */
+static bool verify_empty(const struct mp_page *page) {
+    uint32_t size = mp_classes[page->class].size;
+    for (uint32_t i = 0; i < page->carved; i++) {
+        const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
+        if (!mp_block_is_free(block)) {
+            mp_misuse_overwritten(block, page);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* An empty page, out of all queues, goes back to the pool. */
 static void retire(struct mp_page *page) {
+    if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL) && !verify_empty(page)) {
+        mp_page_set_owner(page, 0); /* nobody's for good: lost, not shared */
+        return;
+    }
     mp_page_set_owner(page, 0);
     mp_sample_drop(page);
     page->last_pages = 0;

@@ -161,6 +161,8 @@ struct mp_heap *mp_thread_heap_for_malloc(void) {
 /* ---- the gate ---- */
 
 void mp_slow_wait(void) {
+    if (mp_lock_all_mine)
+        return; /* it is this thread that closed the gate */
     do {
         atomic_store_explicit(&mp_tls.busy, 0, memory_order_seq_cst);
         while (atomic_load_explicit(&mp_gate, memory_order_acquire))
@@ -199,9 +201,11 @@ void mp_gate_close(void) {
     mp_huge_before_fork();
     mp_pool_before_fork();
     mp_arena_before_fork();
+    mp_lock_all_mine = true;
 }
 
 void mp_gate_open(bool child) {
+    mp_lock_all_mine = false;
     mp_arena_after_fork(child);
     mp_pool_after_fork(child);
     mp_huge_after_fork(child);

@@ -3,6 +3,8 @@
 #include "platform/arch.h"
 #include "platform/sys.h"
 
+__thread bool mp_lock_all_mine;
+
 /* Critical sections are short (tens of instructions; no system call but a rare growth), so a
  * holder that runs is out in the time of a few pauses; one that was descheduled is worth a sleep.
  */

@@ -49,8 +49,14 @@ static inline void mp_lock_check_drop(const struct mp_lock *lock) {
 }
 #endif
 
+/* Set in the thread that holds every lock, around a fork: what other fork handlers allocate then
+ * passes through all of them. */
+extern __thread bool mp_lock_all_mine __attribute__((tls_model("initial-exec")));
+
 static inline bool mp_lock_try(struct mp_lock *lock) {
     uint32_t expected = 0;
+    if (mp_lock_all_mine)
+        return true;
     /* acquire: what the last holder wrote is seen by the next */
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
                                                  memory_order_relaxed))
@@ -67,6 +73,8 @@ static inline void mp_lock_take(struct mp_lock *lock) {
 }
 
 static inline void mp_lock_drop(struct mp_lock *lock) {
+    if (mp_lock_all_mine)
+        return;
     mp_lock_check_drop(lock);
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         mp_lock_wake(lock);

@@ -28,13 +28,35 @@ MP_EXPORT size_t malloc_usable_size(void *pointer);
 MP_EXPORT void free_sized(void *pointer, size_t size);
 MP_EXPORT void free_aligned_sized(void *pointer, size_t align, size_t size);
 
+/* A sanitizer's run-time in the process: its allocator serves, and our names only lead to it. No
+ * block is ever ours then, so the fast paths find nothing and every call comes past here. */
+#define FORWARDED(name, result, ...)                                                               \
+    extern result __interceptor_##name(__VA_ARGS__) __attribute__((weak, visibility("default")))
+
+FORWARDED(malloc, void *, size_t);
+FORWARDED(free, void, void *);
+FORWARDED(calloc, void *, size_t, size_t);
+FORWARDED(realloc, void *, void *, size_t);
+FORWARDED(memalign, void *, size_t, size_t);
+FORWARDED(posix_memalign, int, void **, size_t, size_t);
+FORWARDED(malloc_usable_size, size_t, void *);
+
 static inline void *or_enomem(void *block) {
     if (MP_UNLIKELY(!block))
         errno = ENOMEM;
     return block;
 }
 
+static MP_NOINLINE void free_slow(const char *verb, void *pointer, const void *caller) {
+    if (MP_UNLIKELY(__interceptor_free != NULL))
+        __interceptor_free(pointer);
+    else
+        mp_free_as(verb, pointer, caller);
+}
+
 static MP_NOINLINE void *malloc_slow(size_t size, const void *caller) {
+    if (MP_UNLIKELY(__interceptor_malloc != NULL))
+        return __interceptor_malloc(size);
     return or_enomem(mp_malloc_slow(size, caller));
 }
 
@@ -48,40 +70,44 @@ void *malloc(size_t size) {
 void free(void *pointer) {
     if (MP_LIKELY(mp_free_fast(pointer)))
         return;
-    mp_free_slow(pointer, CALLER);
+    free_slow("free", pointer, CALLER);
 }
 
 void cfree(void *pointer) {
     if (!mp_free_fast(pointer))
-        mp_free_slow(pointer, CALLER);
+        free_slow("free", pointer, CALLER);
 }
 
 /* C23: the sizes are promises of the caller's that we have no use for. */
 void free_sized(void *pointer, size_t size) {
     (void)size;
     if (!mp_free_fast(pointer))
-        mp_free_slow(pointer, CALLER);
+        free_slow("free", pointer, CALLER);
 }
 
 void free_aligned_sized(void *pointer, size_t align, size_t size) {
     (void)align;
     (void)size;
     if (!mp_free_fast(pointer))
-        mp_free_slow(pointer, CALLER);
+        free_slow("free", pointer, CALLER);
 }
 
 void *calloc(size_t count, size_t size) {
+    if (MP_UNLIKELY(__interceptor_calloc != NULL))
+        return __interceptor_calloc(count, size);
     return or_enomem(mp_calloc(count, size, CALLER));
 }
 
 static inline void *resize(void *pointer, size_t size, const void *caller) {
     if (!pointer)
-        return or_enomem(mp_malloc_slow(size, caller));
+        return malloc_slow(size, caller);
     if (size == 0) { /* as glibc: the block is freed */
         if (!mp_free_fast(pointer))
-            mp_free_as("realloc", pointer, caller);
+            free_slow("realloc", pointer, caller);
         return NULL;
     }
+    if (MP_UNLIKELY(__interceptor_realloc != NULL))
+        return __interceptor_realloc(pointer, size);
     return or_enomem(mp_realloc(pointer, size, caller));
 }
 
@@ -111,6 +137,8 @@ static void *align_any(size_t align, size_t size, const void *caller) {
     size_t rounded = 16;
     while (rounded < align)
         rounded *= 2;
+    if (MP_UNLIKELY(__interceptor_memalign != NULL))
+        return __interceptor_memalign(rounded, size);
     return or_enomem(mp_memalign(rounded, size, caller));
 }
 
@@ -126,6 +154,8 @@ void *aligned_alloc(size_t align, size_t size) {
 int posix_memalign(void **out, size_t align, size_t size) {
     if (!is_power_of_two(align) || align % sizeof(void *) != 0)
         return EINVAL;
+    if (MP_UNLIKELY(__interceptor_posix_memalign != NULL))
+        return __interceptor_posix_memalign(out, align, size);
     void *block = mp_memalign(align < 16 ? 16 : align, size, CALLER);
     if (!block)
         return ENOMEM;
@@ -134,7 +164,7 @@ int posix_memalign(void **out, size_t align, size_t size) {
 }
 
 void *valloc(size_t size) {
-    return or_enomem(mp_memalign(OS_PAGE, size, CALLER));
+    return align_any(OS_PAGE, size, CALLER);
 }
 
 void *pvalloc(size_t size) {
@@ -142,9 +172,11 @@ void *pvalloc(size_t size) {
         errno = ENOMEM;
         return NULL;
     }
-    return or_enomem(mp_memalign(OS_PAGE, (size + OS_PAGE - 1) & ~(OS_PAGE - 1), CALLER));
+    return align_any(OS_PAGE, (size + OS_PAGE - 1) & ~(OS_PAGE - 1), CALLER);
 }
 
 size_t malloc_usable_size(void *pointer) {
+    if (MP_UNLIKELY(__interceptor_malloc_usable_size != NULL))
+        return __interceptor_malloc_usable_size(pointer);
     return mp_usable_size(pointer);
 }

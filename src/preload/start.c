@@ -3,6 +3,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 
 #include "heap/arena.h"
@@ -53,18 +54,28 @@ static void after_fork_child(void) {
 
 /* ---- start ---- */
 
-/* Calls go through the same look-up as the program's own, so the block tells whose malloc it was.
- * The function's address would not: in a program that is not position-independent it may be that of
- * the program's own stub. */
+static bool has_sanitizer(void) {
+    return __asan_init || __tsan_init || __msan_init;
+}
+
+/* libc's own calls tell: a block of strdup's comes from whatever malloc the process has. The
+ * address of malloc would not: in a program that is not position-independent it may be that of the
+ * program's own stub, and in an object opened with RTLD_DEEPBIND it is the object's. */
 static bool is_allocator(void) {
-    void *block = malloc(1);
+    if (has_sanitizer())
+        return false;
+    char *block = strdup("");
     bool ours = mp_arena_find((uintptr_t)block) != NULL;
-    free(block);
+    void *mine = malloc(1);
+    bool same = (mp_arena_find((uintptr_t)mine) != NULL) == ours;
+    free(mine);
+    if (same)
+        free(block); /* otherwise the free that we see is not its own: a byte stays */
     return ours;
 }
 
 static void say_passive(void) {
-    if (__asan_init || __tsan_init || __msan_init)
+    if (has_sanitizer())
         mp_say("the program has a sanitizer's malloc: staying passive");
     else if (mp_elf_find(_r_debug.r_map, "malloc"))
         mp_say("the program brings its own malloc: staying passive");
