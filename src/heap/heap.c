@@ -52,12 +52,13 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
         }
         check_end(heap, class);
         mp_slow_enter();
-        enum mp_refill refill = mp_pages_refill(heap, class, &block);
+        uint64_t now = mp_sys_now_ms();
+        enum mp_refill refill = mp_pages_refill(heap, class, now, &block);
         bool sampled = refill == MP_REFILL_SAMPLE && mark_sample(heap, class, block);
         if (refill == MP_REFILL_SAMPLE)
             block->key = 0;
         mp_slow_leave();
-        tick();
+        mp_pool_tick(now);
         if (refill == MP_REFILL_NONE)
             return NULL;
         if (sampled)
@@ -140,10 +141,11 @@ void mp_free_event(struct mp_page *page) {
         mp_thread_heap_for_malloc();
         return;
     }
+    uint64_t now = mp_sys_now_ms();
     mp_slow_enter();
-    mp_pages_event(mp_tls.heap, page);
+    mp_pages_event(mp_tls.heap, page, now);
     mp_slow_leave();
-    tick();
+    mp_pool_tick(now);
 }
 
 /* A block of a page of this thread's that holds samples. */

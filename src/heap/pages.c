@@ -40,7 +40,8 @@ static void arm(struct mp_page *page, uint32_t used) {
 /* A current page, whose list has been filled with `listed` blocks beside the `used` ones, is looked
  * at when as many blocks have come back as were out: it may be empty then but for the list. */
 static void arm_current(struct mp_page *page, uint32_t used, uint32_t listed) {
-    page->until = used ? used : 1;
+    page->until =
+        used ? used : listed; /* none out: it is looked at when all have been and come back */
     page->held = (uint16_t)(used + listed - page->until);
 }
 
@@ -258,7 +259,8 @@ static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32
     return rest;
 }
 
-enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_block **block) {
+enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now,
+                               struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_block **list = &mp_tls.list[class];
     *list = &mp_no_block;
@@ -297,7 +299,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_b
     page->local_free = rest;
     bin->listed = count;
     bin->allocated += count;
-    bin->refilled_ms = (uint32_t)mp_sys_now_ms();
+    bin->refilled_ms = (uint32_t)now;
     arm_current(page, used, count);
     return MP_REFILL_LIST;
 }
@@ -321,10 +323,10 @@ static void resettle(struct mp_heap *heap, struct mp_page *page) {
 /* The current page has seen as many frees as blocks were out. When its list is old, the thread has
  * turned to other things, and the page should not rest on that list: it goes when nothing else is
  * left of it. When the list is young the page is in use and is left alone until the next refill. */
-static void current_event(struct mp_heap *heap, struct mp_page *page) {
+static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     struct mp_bin *bin = &heap->bins[page->class];
     uint32_t used = collect(page);
-    if (used && (uint32_t)mp_sys_now_ms() - bin->refilled_ms < KEEP_MS) {
+    if ((uint32_t)now - bin->refilled_ms < KEEP_MS) {
         arm(page, used);
         return;
     }
@@ -343,9 +345,9 @@ static void current_event(struct mp_heap *heap, struct mp_page *page) {
     retire(page);
 }
 
-void mp_pages_event(struct mp_heap *heap, struct mp_page *page) {
+void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     if (mp_page_flags(page) & MP_PAGE_CURRENT)
-        current_event(heap, page);
+        current_event(heap, page, now);
     else
         resettle(heap, page);
 }

@@ -18,10 +18,11 @@ enum mp_refill {
 };
 
 /* Fills the thread's list of a small class. */
-enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, struct mp_block **block);
+enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now_ms,
+                               struct mp_block **block);
 
 /* `until` of a page of this heap's has come to zero. */
-void mp_pages_event(struct mp_heap *heap, struct mp_page *page);
+void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now_ms);
 
 /* A block of a page that this thread does not own has been freed; its key is set. Called outside a
  * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
