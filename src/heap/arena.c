@@ -214,6 +214,7 @@ struct mp_page *mp_arena_find(uintptr_t pointer) {
 static uint32_t page_slices(const struct mp_page *page) {
     switch (mp_page_kind(page)) {
     case MP_KIND_SMALL:
+    case MP_KIND_SAMPLES:
         return 1;
     case MP_KIND_MEDIUM:
         return mp_classes[page->class].slices;

@@ -31,7 +31,7 @@ RACY static void each_page(visitor *visit, void *context) {
             const struct mp_page *page = &range->meta[i];
             enum mp_kind kind =
                 (enum mp_kind)atomic_load_explicit(&page->kind, memory_order_acquire);
-            if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM || kind == MP_KIND_LARGE)
+            if (kind != MP_KIND_NONE && kind != MP_KIND_FREE && kind != MP_KIND_CONT)
                 visit(page, kind, context);
         }
     }
@@ -79,7 +79,7 @@ RACY int mp_census_is_live(const void *pointer) {
     size_t offset = (uintptr_t)pointer - page->start;
     if (kind == MP_KIND_LARGE)
         return offset == 0;
-    if (kind != MP_KIND_SMALL && kind != MP_KIND_MEDIUM)
+    if (kind == MP_KIND_NONE || kind == MP_KIND_FREE || kind == MP_KIND_CONT)
         return 0;
     uint32_t size = mp_classes[page->class].size;
     return offset % size == 0 && offset / size < page->carved &&
@@ -97,7 +97,12 @@ RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *c
     }
     const struct mp_class *info = &mp_classes[page->class];
     struct mp_stats_class *class = &stats->classes[page->class];
-    uint32_t used = mp_page_used(page), carved = page->carved;
+    uint32_t carved = page->carved;
+    if (kind == MP_KIND_SAMPLES) { /* their twins are counted, in their ordinary pages */
+        stats->metadata_bytes += (uint64_t)carved * info->size;
+        return;
+    }
+    uint32_t used = kind == MP_KIND_MEDIUM ? page->until : mp_page_used(page);
     /* Freed by other threads and not collected yet. */
     uint32_t remote = kind == MP_KIND_SMALL ? mp_remote_count(page) : 0;
     used = used > remote ? used - remote : 0;
@@ -174,5 +179,5 @@ void mp_stats_get(struct mp_stats *stats) {
         stats->purges += pool.purges;
         stats->purged_bytes += pool.purged_bytes;
     }
-    stats->metadata_bytes = mp_meta_bytes();
+    stats->metadata_bytes += mp_meta_bytes();
 }

@@ -10,11 +10,10 @@
 #include "heap/hooks.h"
 #include "heap/huge.h"
 #include "heap/large.h"
-#include "heap/medium.h"
 #include "heap/misuse.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
-#include "heap/sample.h"
+#include "heap/shared.h"
 #include "platform/options.h"
 #include "platform/sys.h"
 
@@ -25,11 +24,6 @@ static void tick(void) {
 }
 
 /* ---- malloc ---- */
-
-/* The block that a countdown has chosen; inside the slow section. */
-static bool mark_sample(struct mp_heap *heap, unsigned class, const struct mp_block *block) {
-    return mp_sample_mark(mp_arena_page(heap->bins[class].current), block);
-}
 
 /* The list's head has no key: it is the list's end, or the program has written to a free block.
  * Returns when the list can be filled again. */
@@ -54,15 +48,20 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
         mp_slow_enter();
         uint64_t now = mp_sys_now_ms();
         enum mp_refill refill = mp_pages_refill(heap, class, now, &block);
-        bool sampled = refill == MP_REFILL_SAMPLE && mark_sample(heap, class, block);
-        if (refill == MP_REFILL_SAMPLE)
-            block->key = 0;
+        struct mp_block *sample = NULL;
+        if (refill == MP_REFILL_SAMPLE) {
+            sample = mp_shared_sample(heap, class, block);
+            if (!sample)
+                block->key = 0;
+        }
         mp_slow_leave();
         mp_pool_tick(now);
         if (refill == MP_REFILL_NONE)
             return NULL;
-        if (sampled)
-            mp_hooks.sampled(block, size, mp_class_size(class));
+        if (sample) {
+            mp_hooks.sampled(sample, block, size, mp_class_size(class));
+            return sample;
+        }
         if (refill == MP_REFILL_SAMPLE)
             return block;
     }
@@ -71,11 +70,11 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
 static void *medium(struct mp_heap *heap, unsigned class, size_t size, bool *fresh) {
     bool sample;
     mp_slow_enter();
-    struct mp_block *block = mp_medium_alloc(heap, class, &sample, fresh);
+    struct mp_block *block = mp_shared_alloc(heap, class, &sample, fresh);
     mp_slow_leave();
     tick();
     if (block && sample)
-        mp_hooks.sampled(block, size, mp_class_size(class));
+        mp_hooks.sampled(block, block, size, mp_class_size(class));
     return block;
 }
 
@@ -148,7 +147,7 @@ void mp_free_event(struct mp_page *page) {
     mp_pool_tick(now);
 }
 
-/* A block of a page of this thread's that holds samples. */
+/* A block of a page of this thread's that has its key already: a sample's twin. */
 static void free_own(struct mp_page *page, struct mp_block *block) {
     mp_page_link_block(block, page->local_free);
     block->key = mp_block_key(block);
@@ -158,10 +157,7 @@ static void free_own(struct mp_page *page, struct mp_block *block) {
 }
 
 static void free_block(struct mp_page *page, struct mp_block *block) {
-    if (MP_UNLIKELY(mp_sample_take(page, block)))
-        mp_hooks.freed(block);
-    uintptr_t me = mp_arch_thread_pointer();
-    if ((mp_page_owner(page) & ~MP_OWNER_FLAGS) == me) {
+    if (mp_page_owner(page) == mp_arch_thread_pointer()) {
         free_own(page, block);
         return;
     }
@@ -181,15 +177,16 @@ static void free_block(struct mp_page *page, struct mp_block *block) {
         mp_heapless_leave();
 }
 
-static bool free_medium(struct mp_page *page, struct mp_block *block) {
-    if (MP_UNLIKELY(mp_sample_take(page, block)))
+static bool free_shared(struct mp_page *page, struct mp_block *block) {
+    struct mp_block *twin;
+    if (MP_UNLIKELY(mp_shared_is_sample(page, block, &twin)))
         mp_hooks.freed(block);
     bool gated = mp_tls.heap != NULL;
-    if (gated)
-        mp_slow_enter();
-    bool done = mp_medium_free(page, block);
-    if (gated)
-        mp_slow_leave();
+    gated ? mp_slow_enter() : mp_heapless_enter();
+    bool done = mp_shared_free(page, block);
+    gated ? mp_slow_leave() : mp_heapless_leave();
+    if (done && twin)
+        free_block(mp_arena_find((uintptr_t)twin), twin);
     tick();
     return done;
 }
@@ -216,8 +213,8 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
             free_block(page, pointer);
             return;
         }
-        if (kind == MP_KIND_MEDIUM && is_block(page, (uintptr_t)pointer) &&
-            free_medium(page, pointer))
+        if ((kind == MP_KIND_MEDIUM || kind == MP_KIND_SAMPLES) &&
+            is_block(page, (uintptr_t)pointer) && free_shared(page, pointer))
             return;
         if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
             mp_large_free(page);
@@ -246,6 +243,7 @@ static size_t live_size(const void *pointer, struct mp_page **page) {
     switch (mp_page_kind(*page)) {
     case MP_KIND_SMALL:
     case MP_KIND_MEDIUM:
+    case MP_KIND_SAMPLES:
         return is_block(*page, (uintptr_t)pointer) ? mp_classes[(*page)->class].size : 0;
     case MP_KIND_LARGE:
         return (uintptr_t)pointer == (*page)->start ? (*page)->bytes : 0;
@@ -292,6 +290,6 @@ bool mp_trim(void) {
         mp_pages_trim(mp_tls.heap);
         mp_slow_leave();
     }
-    mp_medium_trim();
+    mp_shared_trim();
     return mp_pool_trim() != 0;
 }

@@ -17,9 +17,11 @@ struct mp_hooks {
     uint32_t (*countdown)(unsigned class);
     /* A block above MP_MEDIUM_MAX is handed out: non-zero makes it a sample. */
     int (*toss_large)(size_t size);
-    /* `block` is a sample. Called before the program has it, outside all locks, with the thread's
-     * slow section left; may allocate through the heap. */
-    void (*sampled)(void *block, size_t size, size_t usable);
+    /* `block` is a sample; `place` is where it would be without the profiler (a block in a page of
+     * its class, which stays taken; `block` itself where it is not moved). Called before the
+     * program has it, outside all locks, with the thread's slow section left; may allocate through
+     * the heap. */
+    void (*sampled)(void *block, void *place, size_t size, size_t usable);
     /* A sample is about to be freed; any thread; outside all locks. */
     void (*freed)(void *block);
     /* The sample `from` has become `to` by realloc in place or by a move of its pages. */

@@ -39,7 +39,7 @@ static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
         mp_pool_take(heap ? heap->node : 0, slices_of(bytes), slices_of(align), &is_zero);
     if (page) {
         page->bytes = bytes;
-        page->samples = sampled;
+        page->sampled = sampled;
         mp_page_set_kind(page, MP_KIND_LARGE);
         if (heap) {
             heap->large_allocated++;
@@ -71,12 +71,12 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
         block = mp_huge_alloc(bytes, align, sampled);
     }
     if (block && sampled)
-        mp_hooks.sampled(block, size, bytes);
+        mp_hooks.sampled(block, block, size, bytes);
     return block;
 }
 
 void mp_large_free(struct mp_page *page) {
-    if (page->samples)
+    if (page->sampled)
         mp_hooks.freed((void *)page->start);
     bool gated = mp_tls.heap != NULL;
     if (gated)
@@ -104,12 +104,12 @@ static void *resize_span(struct mp_page *page, size_t bytes) {
         return (void *)page->start;
     if (old < MOVE_LEAST)
         return NULL;
-    bool sampled = page->samples;
+    bool sampled = page->sampled;
     void *moved = mp_huge_move_in(page->start, old, bytes, sampled);
     if (moved) {
         if (sampled && mp_hooks.resized)
             mp_hooks.resized((void *)page->start, moved, bytes);
-        page->samples = 0;
+        page->sampled = 0;
         mp_large_free(page);
     }
     return moved;

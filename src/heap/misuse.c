@@ -119,7 +119,7 @@ static void describe_own(struct mp_text *text, const char *verb, const void *poi
                          const struct mp_page *page) {
     enum mp_kind kind = mp_page_kind(page);
     size_t offset = (uintptr_t)pointer - page->start;
-    if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
+    if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM || kind == MP_KIND_SAMPLES) {
         size_t size = mp_classes[page->class].size;
         size_t index = offset / size, inside = offset % size;
         if (index < page->carved) {

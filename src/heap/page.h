@@ -36,8 +36,9 @@ enum mp_kind {
     MP_KIND_FREE, /* the first or last slice of a free span */
     MP_KIND_SMALL,
     MP_KIND_MEDIUM,
-    MP_KIND_LARGE, /* a span that is one block */
-    MP_KIND_CONT,  /* a further slice of a MEDIUM page or LARGE span */
+    MP_KIND_SAMPLES, /* like MEDIUM, of a small class: every block is a sample */
+    MP_KIND_LARGE,   /* a span that is one block */
+    MP_KIND_CONT,    /* a further slice of a MEDIUM page or LARGE span */
 };
 
 /* mp_page.flags */
@@ -49,11 +50,6 @@ enum mp_kind {
 #define MP_SPAN_GONE    0x80 /* FREE: not mapped */
 #define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
 #define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
-
-/* mp_page.owner: the owning thread's pointer, plus a bit that makes it differ from any and so sends
- * the free of a block down the slow path; 0 without an owner. */
-#define MP_OWNER_SAMPLED ((uintptr_t)1) /* the page holds sampled blocks */
-#define MP_OWNER_FLAGS   ((uintptr_t)7)
 
 /* mp_page.remote: list head in the middle, its length in the top 16 bits, this bit at the bottom.
  */
@@ -69,12 +65,14 @@ struct mp_block {
 };
 
 struct mp_page {
-    _Atomic(uintptr_t) owner;
+    _Atomic(uintptr_t)
+        owner;       /* SMALL: the owning thread's pointer; 0 without one, and for others */
     uintptr_t start; /* address of the first slice */
     union {
-        uint64_t inverse;  /* SMALL, MEDIUM: of the block size, see class.h */
-        uint64_t bytes;    /* LARGE: usable size */
-        uint64_t freed_ms; /* FREE and dirty: since when */
+        uint64_t inverse;        /* SMALL: of the block size, see class.h */
+        uint64_t sampled_blocks; /* MEDIUM: bit i: block i is a sample */
+        uint64_t bytes;          /* LARGE: usable size */
+        uint64_t freed_ms;       /* FREE and dirty: since when */
     };
     union {
         struct mp_block *local_free; /* blocks freed by the owner; ends in start | MP_END */
@@ -97,7 +95,10 @@ struct mp_page {
         };
     };
     uint32_t next, prev; /* in a queue or list, page numbers; 0 ends */
-    uint32_t samples;    /* SMALL, MEDIUM: its bitmap, see sample.h, or 0; LARGE: is it one? */
+    union {
+        uint32_t twins;   /* SAMPLES: number of its table, or 0: see twins.h */
+        uint32_t sampled; /* LARGE: is it one? */
+    };
     _Atomic(uint8_t) kind;
     uint8_t class;
     _Atomic(uint8_t) flags; /* see mp_page_set_flag */

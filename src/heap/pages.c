@@ -5,7 +5,6 @@
 #include "heap/misuse.h"
 #include "heap/pool.h"
 #include "heap/remote.h"
-#include "heap/sample.h"
 #include "heap/thp.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -46,7 +45,7 @@ static void arm_current(struct mp_page *page, uint32_t used, uint32_t listed) {
 }
 
 static void set_owner(struct mp_heap *heap, struct mp_page *page) {
-    mp_page_set_owner(page, heap->owner | (page->samples ? MP_OWNER_SAMPLED : 0));
+    mp_page_set_owner(page, heap->owner);
 }
 
 /* ---- queues ---- */
@@ -111,7 +110,6 @@ static void retire(struct mp_page *page) {
         return;
     }
     mp_page_set_owner(page, 0);
-    mp_sample_drop(page);
     page->last_pages = 0;
     mp_pool_give(page, 1);
 }
@@ -166,7 +164,6 @@ static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
     page->until = 0;
     page->held = 0;
     page->carved = 0;
-    page->samples = 0;
     atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     set_owner(heap, page);
@@ -521,7 +518,7 @@ void mp_pages_orphan_lost(void) {
             enum mp_kind kind = mp_page_kind(page);
             if (kind == MP_KIND_SMALL &&
                 (atomic_load_explicit(&page->remote, memory_order_relaxed) & MP_OWNED) &&
-                (mp_page_owner(page) & ~MP_OWNER_FLAGS) != survivor) {
+                mp_page_owner(page) != survivor) {
                 mp_page_set_owner(page, 0);
                 mp_page_set_flag(page, MP_PAGE_LOST);
             }

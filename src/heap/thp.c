@@ -59,7 +59,7 @@ static bool is_dense(uint32_t number) {
             return false;
         if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
             blocks += mp_classes[page->class].blocks;
-            used += mp_page_used(page);
+            used += kind == MP_KIND_SMALL ? mp_page_used(page) : page->until;
         }
     }
     return used >= blocks - blocks / 16;

@@ -6,9 +6,9 @@
 #include "heap/arena.h"
 #include "heap/hooks.h"
 #include "heap/huge.h"
-#include "heap/medium.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
+#include "heap/shared.h"
 #include "platform/lock.h"
 #include "platform/sys.h"
 
@@ -197,7 +197,7 @@ void mp_gate_close(void) {
                 mp_sys_yield();
         }
     }
-    mp_medium_before_fork();
+    mp_shared_before_fork();
     mp_huge_before_fork();
     mp_pool_before_fork();
     mp_arena_before_fork();
@@ -209,7 +209,7 @@ void mp_gate_open(bool child) {
     mp_arena_after_fork(child);
     mp_pool_after_fork(child);
     mp_huge_after_fork(child);
-    mp_medium_after_fork(child);
+    mp_shared_after_fork(child);
     if (child) {
         for (uint32_t n = mp_heap_count(); n > 0; n--) {
             struct mp_heap *heap = mp_heap_by_number(n);

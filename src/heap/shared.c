@@ -1,30 +1,30 @@
-#include "heap/medium.h"
+#include "heap/shared.h"
 
 #include "heap/arena.h"
 #include "heap/hooks.h"
 #include "heap/misuse.h"
 #include "heap/pool.h"
-#include "heap/sample.h"
+#include "heap/twins.h"
 #include "platform/lock.h"
 
 #define SHARDS 8u
 
-/* In a medium page's entry `until` is the number of used blocks, `held` its shard, and next and
+/* In the entry of such a page `until` is the number of used blocks, `held` its shard, and next and
  * prev link the pages that have room. All under the shard's lock. */
 struct shard {
     struct mp_lock lock;
-    uint32_t with_room[MP_CLASSES - MP_SMALL_CLASSES]; /* page numbers */
+    uint32_t with_room[MP_CLASSES]; /* page numbers */
     uint32_t spare; /* one empty page, so that a lone block does not cost a page each time */
 };
 
 #define SHARD_INIT                                                                                 \
-    { .lock = MP_LOCK_INIT(MP_RANK_MEDIUM) }
+    { .lock = MP_LOCK_INIT(MP_RANK_SHARED) }
 
 static struct shard shards[SHARDS] = {SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT,
                                       SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT};
 
 static uint32_t *list_of(struct shard *shard, const struct mp_page *page) {
-    return &shard->with_room[page->class - MP_SMALL_CLASSES];
+    return &shard->with_room[page->class];
 }
 
 static void link_page(struct shard *shard, struct mp_page *page) {
@@ -52,21 +52,21 @@ static struct mp_page *fresh_page(struct shard *shard, unsigned node, unsigned c
     if (!page)
         return NULL;
     page->class = (uint8_t) class;
-    page->inverse = mp_classes[class].inverse;
+    page->sampled_blocks = 0;
     page->local_free = mp_page_end(page);
     page->until = 0;
     page->held = (uint16_t)(shard - shards);
     page->carved = 0;
-    page->samples = 0;
+    page->twins = 0;
     atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
-    mp_page_set_kind(page, MP_KIND_MEDIUM);
+    mp_page_set_kind(page, class < MP_SMALL_CLASSES ? MP_KIND_SAMPLES : MP_KIND_MEDIUM);
     link_page(shard, page);
     return page;
 }
 
 static void retire(struct mp_page *page) {
-    mp_sample_drop(page);
+    mp_twins_drop(page);
     page->last_pages = 0;
     mp_pool_give(page, mp_classes[page->class].slices);
 }
@@ -105,45 +105,94 @@ static bool has_room(const struct mp_page *page) {
     return !mp_page_is_end(page->local_free) || page->carved < mp_classes[page->class].blocks;
 }
 
-struct mp_block *mp_medium_alloc(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
-    struct shard *shard = &shards[heap->number % SHARDS];
-    struct mp_bin *bin = &heap->bins[class];
-    struct mp_block *block = NULL;
-    mp_lock_take(&shard->lock);
-    while (!block) {
-        uint32_t number = shard->with_room[class - MP_SMALL_CLASSES];
-        struct mp_page *page =
-            number ? mp_arena_page(number) : fresh_page(shard, heap->node, class);
-        if (!page) {
-            mp_lock_drop(&shard->lock);
+/* A block of any class from the shard, which is locked; the lock may be dropped and taken again. */
+static struct mp_block *alloc_locked(struct shard *shard, unsigned node, unsigned class,
+                                     struct mp_page **from, bool *fresh) {
+    for (;;) {
+        uint32_t number = shard->with_room[class];
+        struct mp_page *page = number ? mp_arena_page(number) : fresh_page(shard, node, class);
+        if (!page)
             return NULL;
-        }
         if (shard->spare == mp_arena_number(page))
             shard->spare = 0;
         struct mp_block *head = page->local_free;
-        block = take_block(page, fresh);
+        struct mp_block *block = take_block(page, fresh);
         if (!has_room(page))
             unlink_page(shard, page);
-        if (!block) {
-            mp_lock_drop(&shard->lock);
-            mp_misuse_overwritten(head, page);
-            mp_lock_take(&shard->lock);
-            continue;
-        }
-        *sample = false;
+        *from = page;
+        if (block)
+            return block;
+        mp_lock_drop(&shard->lock);
+        mp_misuse_overwritten(head, page);
+        mp_lock_take(&shard->lock);
+    }
+}
+
+static uint32_t index_of(const struct mp_page *page, const struct mp_block *block) {
+    return (uint32_t)(((uintptr_t)block - page->start) / mp_classes[page->class].size);
+}
+
+struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
+    struct shard *shard = &shards[heap->number % SHARDS];
+    struct mp_bin *bin = &heap->bins[class];
+    struct mp_page *page;
+    mp_lock_take(&shard->lock);
+    struct mp_block *block = alloc_locked(shard, heap->node, class, &page, fresh);
+    *sample = false;
+    if (block) {
         if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
             bin->countdown = mp_hooks.countdown(class);
-            *sample = mp_sample_mark(page, block);
+            page->sampled_blocks |= (uint64_t)1 << index_of(page, block);
+            *sample = true;
         }
+        bin->allocated++;
+        block->link_medium = 0;
+        block->key = 0;
     }
-    bin->allocated++;
-    block->link_medium = 0;
-    block->key = 0;
     mp_lock_drop(&shard->lock);
     return block;
 }
 
-bool mp_medium_free(struct mp_page *page, struct mp_block *block) {
+struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct mp_block *twin) {
+    struct shard *shard = &shards[heap->number % SHARDS];
+    struct mp_page *page;
+    bool fresh;
+    mp_lock_take(&shard->lock);
+    struct mp_block *block = alloc_locked(shard, heap->node, class, &page, &fresh);
+    if (block) {
+        if (mp_twins_set(page, index_of(page, block), twin)) {
+            block->key = 0;
+        } else { /* no memory for that: back, as it came */
+            block->link_medium = (uint32_t)((uintptr_t)page->local_free - page->start);
+            if (!has_room(page))
+                link_page(shard, page);
+            page->local_free = block;
+            page->until--;
+            block = NULL;
+        }
+    }
+    mp_lock_drop(&shard->lock);
+    return block;
+}
+
+bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
+                         struct mp_block **twin) {
+    uint32_t index = index_of(page, block);
+    *twin = NULL;
+    if (mp_page_kind(page) == MP_KIND_SAMPLES) {
+        *twin = mp_twins_get(page, index);
+        return true;
+    }
+    struct shard *shard = &shards[page->held % SHARDS];
+    uint64_t bit = (uint64_t)1 << index;
+    mp_lock_take(&shard->lock);
+    bool sampled = page->sampled_blocks & bit;
+    page->sampled_blocks &= ~bit;
+    mp_lock_drop(&shard->lock);
+    return sampled;
+}
+
+bool mp_shared_free(struct mp_page *page, struct mp_block *block) {
     struct shard *shard = &shards[page->held % SHARDS];
     struct mp_page *empty = NULL;
     mp_lock_take(&shard->lock);
@@ -171,7 +220,7 @@ bool mp_medium_free(struct mp_page *page, struct mp_block *block) {
     return true;
 }
 
-void mp_medium_trim(void) {
+void mp_shared_trim(void) {
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *shard = &shards[i];
         struct mp_page *empty = NULL;
@@ -187,12 +236,12 @@ void mp_medium_trim(void) {
     }
 }
 
-void mp_medium_before_fork(void) {
+void mp_shared_before_fork(void) {
     for (unsigned i = 0; i < SHARDS; i++)
         mp_lock_take_same_rank(&shards[i].lock);
 }
 
-void mp_medium_after_fork(bool child) {
+void mp_shared_after_fork(bool child) {
     for (unsigned i = SHARDS; i-- > 0;) {
         if (child)
             mp_lock_reset(&shards[i].lock);

@@ -1,0 +1,37 @@
+/* Pages that no thread owns: those of medium blocks, and those of samples of small classes. A few
+ * shards, each with a lock, stand in for ownership: a medium block is long enough in use for a lock
+ * not to matter, a sample is rare, and a page that is empty goes back whoever freed last, with no
+ * owner who might be asleep. Their owner word is 0, so every free in them takes the slow path. Slow
+ * paths, any thread; lock rank SHARED, taken inside. */
+#ifndef MP_HEAP_SHARED_H
+#define MP_HEAP_SHARED_H
+
+#include <stdbool.h>
+
+#include "heap/page.h"
+#include "heap/thread.h"
+
+/* A block of a medium class. *sample: its countdown says so, and it is marked. *fresh: it reads
+ * zero throughout. NULL: no memory. */
+struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh);
+
+/* The block that is handed out in place of `twin`, a block of a small page that a countdown has
+ * chosen. The twin stays used, so that its page is as full as it would be without the profiler, and
+ * keeps its key, so that a census counts one block and not two. NULL: no memory, no sample. */
+struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct mp_block *twin);
+
+/* Before the free of a block in such a page: is it a sample? *twin: to be freed with it, or NULL.
+ */
+bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
+                         struct mp_block **twin);
+
+/* False: the block is free already. */
+bool mp_shared_free(struct mp_page *page, struct mp_block *block);
+
+/* Gives the empty pages back that are kept for the next request. */
+void mp_shared_trim(void);
+
+void mp_shared_before_fork(void);
+void mp_shared_after_fork(bool child);
+
+#endif
