@@ -147,7 +147,7 @@ void mp_free_event(struct mp_page *page) {
     mp_pool_tick(now);
 }
 
-/* A block of a page of this thread's that has its key already: a sample's twin. */
+/* A block of a page of this thread's, off the fast path: a sample's twin, or check=full. */
 static void free_own(struct mp_page *page, struct mp_block *block) {
     mp_page_link_block(block, page->local_free);
     block->key = mp_block_key(block);
@@ -157,7 +157,7 @@ static void free_own(struct mp_page *page, struct mp_block *block) {
 }
 
 static void free_block(struct mp_page *page, struct mp_block *block) {
-    if (mp_page_owner(page) == mp_arch_thread_pointer()) {
+    if ((mp_page_owner(page) & ~MP_OWNER_CHECKED) == mp_arch_thread_pointer()) {
         free_own(page, block);
         return;
     }
@@ -206,6 +206,7 @@ void mp_free_slow(void *pointer, const void *caller) {
 void mp_free_as(const char *verb, void *pointer, const void *caller) {
     if (!pointer)
         return;
+    mp_misuse_caller(caller, verb);
     struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (MP_LIKELY(page != NULL)) {
         enum mp_kind kind = mp_page_kind(page);
@@ -229,7 +230,6 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
             return;
         }
     }
-    mp_misuse_caller(caller, verb);
     mp_misuse_pointer(verb, pointer);
 }
 

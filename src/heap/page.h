@@ -51,6 +51,10 @@ enum mp_kind {
 #define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
 #define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
 
+/* mp_page.owner, check=full: differs from any thread's pointer, so that every free of a block in
+ * the page takes the slow path, which looks at everything. */
+#define MP_OWNER_CHECKED ((uintptr_t)1)
+
 /* mp_page.remote: list head in the middle, its length in the top 16 bits, this bit at the bottom.
  */
 #define MP_OWNED ((uintptr_t)1)

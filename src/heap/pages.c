@@ -45,7 +45,8 @@ static void arm_current(struct mp_page *page, uint32_t used, uint32_t listed) {
 }
 
 static void set_owner(struct mp_heap *heap, struct mp_page *page) {
-    mp_page_set_owner(page, heap->owner);
+    bool checked = mp_options.check == MP_CHECK_FULL;
+    mp_page_set_owner(page, heap->owner + (checked ? MP_OWNER_CHECKED : 0));
 }
 
 /* ---- queues ---- */
@@ -518,7 +519,7 @@ void mp_pages_orphan_lost(void) {
             enum mp_kind kind = mp_page_kind(page);
             if (kind == MP_KIND_SMALL &&
                 (atomic_load_explicit(&page->remote, memory_order_relaxed) & MP_OWNED) &&
-                mp_page_owner(page) != survivor) {
+                (mp_page_owner(page) & ~MP_OWNER_CHECKED) != survivor) {
                 mp_page_set_owner(page, 0);
                 mp_page_set_flag(page, MP_PAGE_LOST);
             }

@@ -1,0 +1,14 @@
+/*
+ * A huge block is resized after it was freed.
+ *
+ * stderr: memprof: realloc of ADDR, which is free (67108864-byte block), called from WHERE
+ */
+#include "misuse.h"
+
+int main(void) {
+    void *block = malloc(64 * MIB);
+    free(block);
+    void *moved = realloc(bad(block), 64 * MIB * 2); // here
+    own(moved, 64 * MIB * 2);
+    return aftermath(64 * MIB);
+}
