@@ -35,20 +35,26 @@ static struct mp_lock meta_lock = MP_LOCK_INIT(MP_RANK_META);
 static uintptr_t meta_at, meta_end;
 static _Atomic(size_t) meta_total;
 
-static uintptr_t map(uintptr_t at, size_t size, int prot, int extra) {
-    uintptr_t got = mp_sys_mmap(at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | extra, -1, 0);
-    if (mp_sys_failed(got))
-        return 0;
-    if ((extra & MAP_FIXED_NOREPLACE) && got != at) { /* a kernel older than the flag */
-        mp_sys_munmap(got, size);
-        return 0;
-    }
-    return got;
+static uintptr_t map_anywhere(size_t size, int prot, int extra) {
+    uintptr_t got = mp_sys_mmap(0, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | extra, -1, 0);
+    return mp_sys_failed(got) ? 0 : got;
 }
 
-static bool extend(const struct mp_range *range, uintptr_t at, size_t size) {
-    int how = range->reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE;
-    return map(at, size, PROT_READ | PROT_WRITE, how) != 0;
+/* Readable and writable memory at this place; -EEXIST: somebody is there. */
+static int map_at(uintptr_t at, size_t size, int how) {
+    uintptr_t got =
+        mp_sys_mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | how, -1, 0);
+    if (mp_sys_failed(got))
+        return (int)(intptr_t)got;
+    if (got != at) { /* a kernel older than MAP_FIXED_NOREPLACE */
+        mp_sys_munmap(got, size);
+        return -EEXIST;
+    }
+    return 0;
+}
+
+static int extend(const struct mp_range *range, uintptr_t at, size_t size) {
+    return map_at(at, size, range->reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE);
 }
 
 static uint32_t random_bits(void) {
@@ -71,7 +77,7 @@ static bool start_table(struct mp_range *range, uintptr_t base, size_t window, b
     range->meta_entries = TABLE_FIRST;
     if ((window >> MP_SLICE_SHIFT) < TABLE_FIRST)
         range->meta_entries = (uint32_t)(window >> MP_SLICE_SHIFT);
-    return extend(range, (uintptr_t)range->meta, range->meta_entries * sizeof(struct mp_page));
+    return extend(range, (uintptr_t)range->meta, range->meta_entries * sizeof(struct mp_page)) == 0;
 }
 
 static bool place_far(struct mp_range *range, uint32_t bits) {
@@ -92,7 +98,7 @@ static bool place_near(struct mp_range *range) {
     for (size_t window = (size_t)1 << 32; window >= (size_t)1 << 22; window >>= 2) {
         size_t table = (table_bytes(window) + 0xffff) & ~(size_t)0xffff;
         size_t size = 2 * window + table;
-        uintptr_t got = map(0, size, PROT_NONE, MAP_NORESERVE);
+        uintptr_t got = map_anywhere(size, PROT_NONE, MAP_NORESERVE);
         if (!got)
             continue;
         uintptr_t base = (got + table + window - 1) & ~(window - 1);
@@ -128,36 +134,42 @@ static struct mp_range *open_range(void) {
     return range;
 }
 
-static bool grow_table(struct mp_range *range, uint32_t entries) {
+static int grow_table(struct mp_range *range, uint32_t entries) {
     while (range->meta_entries < entries) {
         size_t size = range->meta_entries * sizeof(struct mp_page);
-        if (!extend(range, (uintptr_t)range->meta + size, size))
-            return false;
+        int error = extend(range, (uintptr_t)range->meta + size, size);
+        if (error)
+            return error;
         range->meta_entries *= 2;
         if (range == &mp_ranges[0])
             mp_meta_mask = (range->meta_entries - 1) * sizeof(struct mp_page);
     }
-    return true;
+    return 0;
 }
 
-static bool grow_range(struct mp_range *range, uint32_t slices) {
+static int grow_range(struct mp_range *range, uint32_t slices) {
     uint32_t limit = range->limit;
-    if (slices > (range->window >> MP_SLICE_SHIFT) - limit || !grow_table(range, limit + slices))
-        return false;
+    if (slices > (range->window >> MP_SLICE_SHIFT) - limit)
+        return -EEXIST; /* the way ends here, as if somebody sat there */
+    int error = grow_table(range, limit + slices);
     uintptr_t at = range->base + ((uintptr_t)limit << MP_SLICE_SHIFT);
-    if (!extend(range, at, (size_t)slices << MP_SLICE_SHIFT))
-        return false;
+    if (!error)
+        error = extend(range, at, (size_t)slices << MP_SLICE_SHIFT);
     /* release: who finds a slice below the limit finds its entry readable */
-    atomic_store_explicit(&range->limit, limit + slices, memory_order_release);
-    return true;
+    if (!error)
+        atomic_store_explicit(&range->limit, limit + slices, memory_order_release);
+    return error;
 }
 
-/* The last range first: the earlier ones were left because their way was blocked, which may have
- * changed, so they are asked before another is opened. */
-static struct mp_range *grow_some(uint32_t slices) {
-    for (uint32_t r = mp_range_count; r > 0; r--) {
-        if (grow_range(&mp_ranges[r - 1], slices))
-            return &mp_ranges[r - 1];
+/* The first range first: only its blocks are freed by the fast path, and a way that was blocked may
+ * have become free. *blocked: every range's way is. */
+static struct mp_range *grow_some(uint32_t slices, bool *blocked) {
+    *blocked = true;
+    for (uint32_t r = 0; r < mp_range_count; r++) {
+        int error = grow_range(&mp_ranges[r], slices);
+        if (!error)
+            return &mp_ranges[r];
+        *blocked &= error == -EEXIST;
     }
     return NULL;
 }
@@ -166,20 +178,22 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
     mp_lock_take(&arena_lock);
     uint32_t chunk = CHUNK_MIN;
     if (mp_range_count) {
-        const struct mp_range *last = &mp_ranges[mp_range_count - 1];
-        chunk = (last->limit - last->first) / 8;
+        const struct mp_range *newest = &mp_ranges[mp_range_count - 1];
+        chunk = (newest->limit - newest->first) / 8;
         chunk = chunk < CHUNK_MIN ? CHUNK_MIN : chunk > CHUNK_MAX ? CHUNK_MAX : chunk;
     }
     uint32_t got = chunk > slices ? chunk : slices;
-    struct mp_range *range = grow_some(got);
+    bool blocked;
+    struct mp_range *range = grow_some(got, &blocked);
     if (!range && got > slices) {
         got = slices; /* near a limit: exactly what is needed */
-        range = grow_some(got);
+        range = grow_some(got, &blocked);
     }
-    if (!range && (!mp_range_count ||
-                   mp_ranges[mp_range_count - 1].limit > mp_ranges[mp_range_count - 1].first)) {
+    /* Not again while the last one is empty: another would fare no better. */
+    const struct mp_range *last = mp_range_count ? &mp_ranges[mp_range_count - 1] : NULL;
+    if (!range && blocked && !(last && last->limit == last->first)) {
         range = open_range();
-        if (range && !grow_range(range, got))
+        if (range && grow_range(range, got) != 0)
             range = NULL;
     }
     uint32_t number = 0;
@@ -194,9 +208,8 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
     return number;
 }
 
-bool mp_arena_map_again(const struct mp_page *page, uint32_t slices) {
-    return map(page->start, (size_t)slices << MP_SLICE_SHIFT, PROT_READ | PROT_WRITE,
-               MAP_FIXED_NOREPLACE) != 0;
+int mp_arena_map_again(const struct mp_page *page, uint32_t slices) {
+    return map_at(page->start, (size_t)slices << MP_SLICE_SHIFT, MAP_FIXED_NOREPLACE);
 }
 
 struct mp_page *mp_arena_find(uintptr_t pointer) {
@@ -253,7 +266,7 @@ void *mp_meta_alloc(size_t size) {
     mp_lock_take(&meta_lock);
     if (size > meta_end - meta_at) {
         size_t chunk = size > META_CHUNK ? (size + 4095) & ~(size_t)4095 : META_CHUNK;
-        uintptr_t got = map(0, chunk, PROT_READ | PROT_WRITE, 0);
+        uintptr_t got = map_anywhere(chunk, PROT_READ | PROT_WRITE, 0);
         if (!got) {
             mp_lock_drop(&meta_lock);
             return NULL;

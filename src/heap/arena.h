@@ -33,8 +33,9 @@ extern _Atomic(uint32_t) mp_range_count;
  * their count, or 0 when the system has none. Never fewer than asked for. The memory reads zero. */
 uint32_t mp_arena_grow(uint32_t slices, uint32_t *count);
 
-/* Maps slices that have been unmapped; they read zero. */
-bool mp_arena_map_again(const struct mp_page *page, uint32_t slices);
+/* Maps slices that have been unmapped; they read zero. -EEXIST: somebody has mapped something
+ * there. */
+int mp_arena_map_again(const struct mp_page *page, uint32_t slices);
 
 /* The entry of the slice that holds `pointer`, whatever its kind; NULL outside all ranges. */
 struct mp_page *mp_arena_find(uintptr_t pointer);

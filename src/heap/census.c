@@ -49,7 +49,7 @@ RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void 
     uint32_t live = 0;
     for (uint32_t i = 0; i < carved; i++) {
         const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
-        live += !mp_block_is_free(block);
+        live += !mp_block_is_free(block) && !mp_block_is_twin(block);
     }
     class->pages++;
     class->live += live;
@@ -74,7 +74,7 @@ void mp_census(struct mp_census *census) {
 RACY int mp_census_is_live(const void *pointer) {
     const struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (!page)
-        return mp_huge_size(pointer) != 0;
+        return mp_huge_peek(pointer);
     enum mp_kind kind = mp_page_kind(page);
     size_t offset = (uintptr_t)pointer - page->start;
     if (kind == MP_KIND_LARGE)
@@ -83,7 +83,8 @@ RACY int mp_census_is_live(const void *pointer) {
         return 0;
     uint32_t size = mp_classes[page->class].size;
     return offset % size == 0 && offset / size < page->carved &&
-           !mp_block_is_free((const struct mp_block *)pointer);
+           !mp_block_is_free((const struct mp_block *)pointer) &&
+           !mp_block_is_twin((const struct mp_block *)pointer);
 }
 
 /* ---- the running process ---- */

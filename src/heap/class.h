@@ -24,7 +24,7 @@
 #define MP_MEDIUM_SLICES 8 /* of a medium page at most */
 
 struct mp_class {
-    uint64_t inverse; /* see MP_INVERSE_SHIFT */
+    uint64_t inverse; /* see MP_INVERSE_LIMIT */
     uint32_t size;    /* of a block, bytes */
     uint16_t blocks;  /* in a page */
     uint8_t slices;   /* of a page */
@@ -36,9 +36,9 @@ extern MP_HIDDEN struct mp_class mp_classes[MP_CLASSES];         /* constant aft
 /* Is `offset` the start of a block? With inverse = floor(2^64 / size) + 2, offset * inverse mod
  * 2^64 is q * e, size < e <= 2 * size, for offset = q * size, hence below 2^17 within a slice and
  * above it for every multiple beyond 2^17; anything that is not a multiple leaves a fraction of at
- * least 2^64 / 8192 less a carry below 2^48, which is far above. So (offset * inverse) >> 17 is
- * zero for block starts, and for any other pointer whatever, near or far, a number above 2^30. */
-#define MP_INVERSE_SHIFT 17
+ * least 2^64 / 8192 less a carry below 2^48, which is far above. So the product is within the limit
+ * for the starts of blocks and for no other pointer, near or far. */
+#define MP_INVERSE_LIMIT 0x20000u
 
 void mp_class_init(void);
 

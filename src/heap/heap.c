@@ -19,8 +19,14 @@
 
 struct mp_hooks mp_hooks;
 
-static void tick(void) {
-    mp_pool_tick(mp_sys_now_ms());
+/* The end of a slow section; what has rested long enough goes back first. */
+static void leave_at(uint64_t now) {
+    mp_pool_tick(now);
+    mp_slow_leave();
+}
+
+static void leave(void) {
+    leave_at(mp_sys_now_ms());
 }
 
 /* ---- malloc ---- */
@@ -51,11 +57,12 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
         struct mp_block *sample = NULL;
         if (refill == MP_REFILL_SAMPLE) {
             sample = mp_shared_sample(heap, class, block);
-            if (!sample)
+            if (sample)
+                mp_block_make_twin(block);
+            else
                 block->key = 0;
         }
-        mp_slow_leave();
-        mp_pool_tick(now);
+        leave_at(now);
         if (refill == MP_REFILL_NONE)
             return NULL;
         if (sample) {
@@ -71,25 +78,27 @@ static void *medium(struct mp_heap *heap, unsigned class, size_t size, bool *fre
     bool sample;
     mp_slow_enter();
     struct mp_block *block = mp_shared_alloc(heap, class, &sample, fresh);
-    mp_slow_leave();
-    tick();
+    leave();
     if (block && sample)
         mp_hooks.sampled(block, block, size, mp_class_size(class));
     return block;
+}
+
+static void *alloc_class(unsigned class, size_t size) {
+    struct mp_heap *heap = mp_thread_heap_for_malloc();
+    bool fresh;
+    if (MP_UNLIKELY(!heap))
+        return NULL;
+    if (class < MP_SMALL_CLASSES)
+        return small_slow(heap, class, size);
+    return medium(heap, class, size, &fresh);
 }
 
 void *mp_malloc_slow(size_t size, const void *caller) {
     mp_misuse_caller(caller, "malloc");
     if (size > MP_MEDIUM_MAX)
         return mp_large_alloc(size, 16, false);
-    struct mp_heap *heap = mp_thread_heap_for_malloc();
-    if (MP_UNLIKELY(!heap))
-        return NULL;
-    unsigned class = mp_class_of(size);
-    bool fresh;
-    if (class < MP_SMALL_CLASSES)
-        return small_slow(heap, class, size);
-    return medium(heap, class, size, &fresh);
+    return alloc_class(mp_class_of(size), size);
 }
 
 void *mp_calloc(size_t count, size_t size, const void *caller) {
@@ -126,7 +135,7 @@ void *mp_memalign(size_t align, size_t size, const void *caller) {
         while (class < MP_CLASSES && mp_class_size(class) % align != 0)
             class ++;
         if (class < MP_CLASSES)
-            return mp_malloc_slow(mp_class_size(class), caller);
+            return alloc_class(class, size);
     }
     return mp_large_alloc(size, align, false);
 }
@@ -143,8 +152,7 @@ void mp_free_event(struct mp_page *page) {
     uint64_t now = mp_sys_now_ms();
     mp_slow_enter();
     mp_pages_event(mp_tls.heap, page, now);
-    mp_slow_leave();
-    mp_pool_tick(now);
+    leave_at(now);
 }
 
 /* A block of a page of this thread's, off the fast path: a sample's twin, or check=full. */
@@ -157,12 +165,15 @@ static void free_own(struct mp_page *page, struct mp_block *block) {
 }
 
 static void free_block(struct mp_page *page, struct mp_block *block) {
-    if ((mp_page_owner(page) & ~MP_OWNER_CHECKED) == mp_arch_thread_pointer()) {
+    if (mp_tls.heap && (mp_page_owner(page) & ~MP_OWNER_CHECKED) == mp_tls.heap->owner) {
         free_own(page, block);
         return;
     }
     struct mp_heap *heap = mp_thread_heap();
-    if (MP_UNLIKELY(mp_threads_lost) && heap && mp_pages_is_lost(page)) {
+    if (MP_UNLIKELY(mp_threads_lost) && mp_pages_is_lost(page)) {
+        if (!heap)
+            return; /* another may be rebuilding the page: this thread cannot, and leaks the block
+                     */
         mp_slow_enter();
         mp_pages_revive(heap, page);
         mp_slow_leave();
@@ -170,24 +181,18 @@ static void free_block(struct mp_page *page, struct mp_block *block) {
         return;
     }
     block->key = mp_block_key(block);
-    if (MP_UNLIKELY(!heap))
-        mp_heapless_enter();
     mp_pages_free_elsewhere(heap, page, block);
-    if (MP_UNLIKELY(!heap))
-        mp_heapless_leave();
 }
 
 static bool free_shared(struct mp_page *page, struct mp_block *block) {
     struct mp_block *twin;
     if (MP_UNLIKELY(mp_shared_is_sample(page, block, &twin)))
         mp_hooks.freed(block);
-    bool gated = mp_tls.heap != NULL;
-    gated ? mp_slow_enter() : mp_heapless_enter();
+    mp_slow_enter();
     bool done = mp_shared_free(page, block);
-    gated ? mp_slow_leave() : mp_heapless_leave();
+    leave();
     if (done && twin)
         free_block(mp_arena_find((uintptr_t)twin), twin);
-    tick();
     return done;
 }
 
@@ -196,7 +201,8 @@ static bool is_block(const struct mp_page *page, uintptr_t pointer) {
     size_t offset = pointer - page->start;
     uint32_t size = mp_classes[page->class].size;
     return offset % size == 0 && offset / size < page->carved &&
-           !mp_block_is_free((const struct mp_block *)pointer);
+           !mp_block_is_free((const struct mp_block *)pointer) &&
+           !mp_block_is_twin((const struct mp_block *)pointer);
 }
 
 void mp_free_slow(void *pointer, const void *caller) {
@@ -219,16 +225,14 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
             return;
         if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
             mp_large_free(page);
-            tick();
             return;
         }
     } else {
-        bool sampled = false;
-        if (mp_huge_free(pointer, &sampled)) {
-            if (sampled)
-                mp_hooks.freed(pointer);
+        if (MP_UNLIKELY(mp_hooks.freed && mp_huge_is_sampled(pointer)))
+            mp_hooks.freed(pointer);
+        bool sampled;
+        if (mp_huge_free(pointer, &sampled))
             return;
-        }
     }
     mp_misuse_pointer(verb, pointer);
 }
@@ -266,8 +270,11 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
         return NULL;
     }
     /* In its place: the same class, or a block that would shrink by less than half. */
-    if (old <= MP_MEDIUM_MAX && size <= old && (size > old / 2 || old <= 32))
+    if (old <= MP_MEDIUM_MAX && size <= old && (size > old / 2 || old <= 32)) {
+        if (MP_UNLIKELY(mp_hooks.resized && page && mp_shared_has_sample(page, pointer)))
+            mp_hooks.resized(pointer, pointer, size);
         return pointer;
+    }
     if (old > MP_MEDIUM_MAX && size > MP_MEDIUM_MAX) {
         void *resized = mp_large_resize(pointer, page, old, size);
         if (resized)
@@ -290,6 +297,9 @@ bool mp_trim(void) {
         mp_pages_trim(mp_tls.heap);
         mp_slow_leave();
     }
+    mp_slow_enter();
     mp_shared_trim();
-    return mp_pool_trim() != 0;
+    bool any = mp_pool_trim() != 0;
+    mp_slow_leave();
+    return any;
 }

@@ -34,12 +34,13 @@ MP_INLINE void *mp_malloc_fast(size_t size) {
 }
 
 /* free's fast path, for a block of a small page that this thread owns and that holds no sample.
- * One compare says so: it fails for any other pointer whatever (see mp_class.inverse). A block that
+ * One compare says so: it fails for any other pointer whatever (see MP_INVERSE_LIMIT). A block that
  * has a key is free already. */
 MP_INLINE bool mp_free_fast(void *pointer) {
     struct mp_page *page = mp_page_guess((uintptr_t)pointer);
-    uint64_t uneven = ((uintptr_t)pointer - page->start) * page->inverse >> MP_INVERSE_SHIFT;
-    if (MP_UNLIKELY(mp_page_owner_hot(page) != mp_arch_thread_pointer_plus(uneven)))
+    uint64_t product = ((uintptr_t)pointer - page->start) * page->inverse;
+    if (MP_UNLIKELY(mp_page_owner_hot(page) !=
+                    mp_arch_thread_pointer_plus_below(product, MP_INVERSE_LIMIT)))
         return false;
     struct mp_block *block = pointer;
     uintptr_t key = mp_block_key(block);

@@ -1,5 +1,6 @@
 #include "heap/huge.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "platform/arch.h"
@@ -207,8 +208,24 @@ void *mp_huge_move_in(uintptr_t from, size_t bytes, size_t size, bool sampled) {
         mp_sys_munmap(grown + bytes, size - bytes);
         moved = grown;
     }
-    mp_sys_mremap(moved, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, from);
+    uintptr_t home = mp_sys_mremap(moved, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, from);
+    if (mp_sys_failed(home)) {
+        memcpy((void *)from, (const void *)moved, bytes);
+        mp_sys_munmap(moved, bytes);
+    }
     return NULL;
+}
+
+bool mp_huge_is_sampled(const void *pointer) {
+    mp_lock_take(&huge_lock);
+    const struct huge *slot = find_slot((uintptr_t)pointer);
+    bool sampled = slot && slot->sampled;
+    mp_lock_drop(&huge_lock);
+    return sampled;
+}
+
+bool mp_huge_peek(const void *pointer) {
+    return find_slot((uintptr_t)pointer) != NULL;
 }
 
 size_t mp_huge_size(const void *pointer) {

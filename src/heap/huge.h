@@ -16,10 +16,14 @@ bool mp_huge_free(void *pointer, bool *sampled);
 
 /* Grown or shrunk, perhaps elsewhere; NULL: it stays as it was. */
 void *mp_huge_resize(void *pointer, size_t size);
+bool mp_huge_is_sampled(const void *pointer);
 
 /* Pages of [from, from + bytes) become a huge block of `size` bytes without being copied; the old
  * range stays mapped and reads zero. NULL: not possible here. */
 void *mp_huge_move_in(uintptr_t from, size_t bytes, size_t size, bool sampled);
+
+/* Does a block start at `pointer`? Without the lock, for a process that stands still. */
+bool mp_huge_peek(const void *pointer);
 
 /* Usable size of the block that starts at `pointer`; 0: none does. */
 size_t mp_huge_size(const void *pointer);

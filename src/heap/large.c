@@ -33,8 +33,7 @@ static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
         return NULL;
     struct mp_heap *heap = mp_tls.heap; /* NULL: the first node */
     bool is_zero;
-    if (heap)
-        mp_slow_enter();
+    mp_slow_enter();
     struct mp_page *page =
         mp_pool_take(heap ? heap->node : 0, slices_of(bytes), slices_of(align), &is_zero);
     if (page) {
@@ -46,8 +45,7 @@ static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
             heap->large_bytes += bytes;
         }
     }
-    if (heap)
-        mp_slow_leave();
+    mp_slow_leave();
     if (!page)
         return NULL;
     if (zero && !is_zero)
@@ -67,7 +65,9 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
     if (!block && !small)
         block = take_span(bytes, align, zero, sampled);
     if (!block) {
+        mp_slow_enter();
         mp_pool_let_go();
+        mp_slow_leave();
         block = mp_huge_alloc(bytes, align, sampled);
     }
     if (block && sampled)
@@ -78,16 +78,14 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
 void mp_large_free(struct mp_page *page) {
     if (page->sampled)
         mp_hooks.freed((void *)page->start);
-    bool gated = mp_tls.heap != NULL;
-    if (gated)
-        mp_slow_enter();
+    mp_slow_enter();
     page->last_pages = (uint32_t)(page->bytes / OS_PAGE);
     mp_pool_give(page, page->slices);
-    if (gated)
-        mp_slow_leave();
+    mp_pool_tick(mp_sys_now_ms());
+    mp_slow_leave();
 }
 
-static void *resize_span(struct mp_page *page, size_t bytes) {
+static void *resize_span(struct mp_page *page, size_t bytes, size_t size) {
     uint32_t want = slices_of(bytes), have = page->slices;
     size_t old = page->bytes;
     bool zero;
@@ -100,15 +98,18 @@ static void *resize_span(struct mp_page *page, size_t bytes) {
     if (fits)
         page->bytes = bytes;
     mp_slow_leave();
-    if (fits)
+    if (fits) {
+        if (page->sampled && mp_hooks.resized)
+            mp_hooks.resized((void *)page->start, (void *)page->start, size);
         return (void *)page->start;
+    }
     if (old < MOVE_LEAST)
         return NULL;
     bool sampled = page->sampled;
     void *moved = mp_huge_move_in(page->start, old, bytes, sampled);
     if (moved) {
         if (sampled && mp_hooks.resized)
-            mp_hooks.resized((void *)page->start, moved, bytes);
+            mp_hooks.resized((void *)page->start, moved, size);
         page->sampled = 0;
         mp_large_free(page);
     }
@@ -122,8 +123,11 @@ void *mp_large_resize(void *pointer, struct mp_page *page, size_t old, size_t si
     if (bytes == old)
         return pointer;
     if (page)
-        return bytes <= SPAN_MOST ? resize_span(page, bytes) : NULL;
+        return bytes <= SPAN_MOST ? resize_span(page, bytes, size) : NULL;
     if (bytes < HUGE_LEAST)
         return NULL;
-    return mp_huge_resize(pointer, bytes);
+    void *resized = mp_huge_resize(pointer, bytes);
+    if (resized && mp_hooks.resized && mp_huge_is_sampled(resized))
+        mp_hooks.resized(pointer, resized, size);
+    return resized;
 }

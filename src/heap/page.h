@@ -3,12 +3,11 @@
  * span's first slice describes the whole; the others point to it.
  *
  * Who may touch what:
- *   SMALL, MEDIUM  `remote` by anyone, atomically; `owner` read by anyone, written by the page's
- * owner; everything else by the page's owner alone. Ownership is the bit MP_OWNED of `remote`;
- *                  heap/remote.h has the protocol.
- *   FREE           under the lock of the pool.
- *   LARGE          by whoever holds the block (its one pointer), until it is freed.
- *   CONT           constant while its page or span lives.
+ *   SMALL          `remote` by anyone, atomically; `owner` read by anyone, written by the page's
+ *                  owner; everything else by the page's owner alone. Ownership is the bit MP_OWNED
+ * of `remote`; heap/remote.h has the protocol. MEDIUM, SAMPLES  under the lock of their shard
+ * (shared.h). FREE           under the lock of the pool. LARGE          by whoever holds the block
+ * (its one pointer), until it is freed. CONT           constant while its page or span lives.
  *
  * A free block holds, in whatever list it stands:
  *
@@ -51,9 +50,12 @@ enum mp_kind {
 #define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
 #define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
 
-/* mp_page.owner, check=full: differs from any thread's pointer, so that every free of a block in
- * the page takes the slow path, which looks at everything. */
-#define MP_OWNER_CHECKED ((uintptr_t)1)
+/* mp_page.owner: the owning thread's pointer plus one, to be compared with the freeing thread's
+ * plus one if its pointer starts a block, and plus nothing if not. With check=full, two more, so
+ * that it equals neither and every free in the page takes the slow path, which looks at everything.
+ */
+#define MP_OWNER_THREAD  ((uintptr_t)1)
+#define MP_OWNER_CHECKED ((uintptr_t)2)
 
 /* mp_page.remote: list head in the middle, its length in the top 16 bits, this bit at the bottom.
  */
@@ -69,9 +71,8 @@ struct mp_block {
 };
 
 struct mp_page {
-    _Atomic(uintptr_t)
-        owner;       /* SMALL: the owning thread's pointer; 0 without one, and for others */
-    uintptr_t start; /* address of the first slice */
+    _Atomic(uintptr_t) owner; /* SMALL: see MP_OWNER_THREAD; 0 without one, and for others */
+    uintptr_t start;          /* address of the first slice */
     union {
         uint64_t inverse;        /* SMALL: of the block size, see class.h */
         uint64_t sampled_blocks; /* MEDIUM: bit i: block i is a sample */
@@ -125,6 +126,16 @@ MP_INLINE bool mp_block_is_free(const struct mp_block *block) {
     return block->key == mp_block_key(block);
 }
 
+/* A block that stands for a sample elsewhere (shared.h) is used, but not by the program: to a
+ * census it is free, to its page it is not. */
+MP_INLINE bool mp_block_is_twin(const struct mp_block *block) {
+    return block->key == mp_block_key(block) + 2;
+}
+
+MP_INLINE void mp_block_make_twin(struct mp_block *block) {
+    block->key = mp_block_key(block) + 2;
+}
+
 MP_INLINE uintptr_t mp_page_owner(const struct mp_page *page) {
     return atomic_load_explicit(&page->owner, memory_order_relaxed);
 }
@@ -160,9 +171,10 @@ MP_INLINE uint32_t mp_page_used(const struct mp_page *page) {
 
 /* Flags are written by the page's owner, MP_PAGE_LISTED under the pool's lock; never by two at
  * once, since a new owner looks for LISTED first and takes the lock when it is there. So no locked
- * RMW. */
+ * RMW. Clearing is a release and testing an acquire: who sees LISTED or LOST gone goes on to write
+ * what was read or written before it went. */
 MP_INLINE uint8_t mp_page_flags(const struct mp_page *page) {
-    return atomic_load_explicit(&page->flags, memory_order_relaxed);
+    return atomic_load_explicit(&page->flags, memory_order_acquire);
 }
 
 MP_INLINE void mp_page_set_flag(struct mp_page *page, uint8_t flag) {
@@ -170,7 +182,7 @@ MP_INLINE void mp_page_set_flag(struct mp_page *page, uint8_t flag) {
 }
 
 MP_INLINE void mp_page_clear_flag(struct mp_page *page, uint8_t flag) {
-    atomic_store_explicit(&page->flags, mp_page_flags(page) & (uint8_t)~flag, memory_order_relaxed);
+    atomic_store_explicit(&page->flags, mp_page_flags(page) & (uint8_t)~flag, memory_order_release);
 }
 
 MP_INLINE bool mp_page_is_end(const struct mp_block *block) {

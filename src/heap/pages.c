@@ -389,7 +389,9 @@ void mp_pages_flush(struct mp_heap *heap) {
 void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
     if (MP_UNLIKELY(!heap)) {
         struct mp_batch single = {page, block, block, 1};
+        mp_slow_enter();
         hand_over(NULL, &single);
+        mp_slow_leave();
         return;
     }
     struct mp_batch *batch = &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
@@ -512,7 +514,7 @@ bool mp_pages_is_lost(const struct mp_page *page) {
  * are looked at when somebody frees into the page (mp_pages_revive), for a copy's lists may have
  * been in motion. */
 void mp_pages_orphan_lost(void) {
-    uintptr_t survivor = mp_arch_thread_pointer();
+    uintptr_t survivor = mp_arch_thread_pointer() + MP_OWNER_THREAD;
     for (uint32_t r = 0; r < mp_range_count; r++) {
         for (uint32_t i = mp_ranges[r].first; i < mp_ranges[r].limit; i++) {
             struct mp_page *page = &mp_ranges[r].meta[i];

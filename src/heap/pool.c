@@ -1,5 +1,6 @@
 #include "heap/pool.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #include "heap/arena.h"
@@ -232,7 +233,7 @@ static void purge_down(struct pool *pool, uint64_t now, uint32_t keep) {
 
 static void purge_aged(struct pool *pool, uint64_t now) {
     while (pool->oldest && now >= pool->retry_ms &&
-           now - mp_arena_page(pool->oldest)->freed_ms >= mp_options.purge &&
+           now >= mp_arena_page(pool->oldest)->freed_ms + mp_options.purge &&
            purge_oldest(pool, now))
         ;
 }
@@ -358,9 +359,22 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
     enum state state = state_of(page);
     uint32_t have = page->slices;
     uint32_t skip = (uint32_t)(-(page->start >> MP_SLICE_SHIFT) & (align - 1));
-    if (state == GONE && !mp_arena_map_again(page + skip, slices)) {
-        mp_lock_drop(&pool->lock);
-        return NULL;
+    if (state == GONE) {
+        int result = mp_arena_map_again(page + skip, slices);
+        if (result == -EEXIST) {
+            /* Somebody sits there now: these addresses are theirs, for good. */
+            span_remove(pool, page);
+            for (uint32_t i = 0; i < have; i++) {
+                mp_page_set_kind(&page[i], MP_KIND_NONE);
+                atomic_store_explicit(&page[i].flags, MP_SPAN_GONE, memory_order_relaxed);
+            }
+            mp_lock_drop(&pool->lock);
+            return mp_pool_take(node, slices, align, zero);
+        }
+        if (result != 0) {
+            mp_lock_drop(&pool->lock);
+            return NULL;
+        }
     }
     span_remove(pool, page);
     /* Marked before its neighbours are inserted, so that they do not merge with it. */
@@ -412,7 +426,7 @@ bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
     struct mp_page *after = page + have;
     if (index + have < range->limit && mp_page_kind(after) == MP_KIND_FREE &&
         after->node == page->node && after->slices >= more &&
-        (state_of(after) != GONE || mp_arena_map_again(after, more))) {
+        (state_of(after) != GONE || mp_arena_map_again(after, more) == 0)) {
         enum state state = state_of(after);
         uint32_t rest = after->slices - more;
         span_remove(pool, after);

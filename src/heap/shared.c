@@ -175,6 +175,12 @@ struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct m
     return block;
 }
 
+bool mp_shared_has_sample(const struct mp_page *page, const struct mp_block *block) {
+    enum mp_kind kind = mp_page_kind(page);
+    return kind == MP_KIND_SAMPLES ||
+           (kind == MP_KIND_MEDIUM && page->sampled_blocks >> index_of(page, block) & 1);
+}
+
 bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
                          struct mp_block **twin) {
     uint32_t index = index_of(page, block);

@@ -17,8 +17,12 @@ struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sam
 
 /* The block that is handed out in place of `twin`, a block of a small page that a countdown has
  * chosen. The twin stays used, so that its page is as full as it would be without the profiler, and
- * keeps its key, so that a census counts one block and not two. NULL: no memory, no sample. */
+ * has a mark of its own, so that a census counts one block and not two. NULL: no memory, no sample.
+ */
 struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct mp_block *twin);
+
+/* Is this block of any page a sample? Stays one. */
+bool mp_shared_has_sample(const struct mp_page *page, const struct mp_block *block);
 
 /* Before the free of a block in such a page: is it a sample? *twin: to be freed with it, or NULL.
  */

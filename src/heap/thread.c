@@ -54,8 +54,8 @@ static void retire_heap(struct mp_heap *heap) {
         heap->reborn = false;
         reborn_heaps--;
     }
-    heap->tls = NULL;
     heap->owner = 0;
+    heap->tls = NULL;
     heap->state = MP_HEAP_FREE;
     heap->next_free = free_heaps;
     free_heaps = heap;
@@ -87,10 +87,11 @@ static void reclaim_reborn(uintptr_t owner) {
         if (heap->reborn && heap->state == MP_HEAP_LIVE && heap->owner == owner) {
             for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
                 mp_tls.list[c] = &mp_no_block; /* what its lists held stays lost with it */
-            heap->tls = &mp_tls;
+            mp_tls.heap = heap;
             mp_slow_enter();
             mp_pages_leave(heap);
             mp_slow_leave();
+            mp_tls.heap = NULL;
             retire_heap(heap);
         }
     }
@@ -117,7 +118,7 @@ static struct mp_heap *new_heap(void) {
 }
 
 static struct mp_heap *make_heap(void) {
-    uintptr_t owner = mp_arch_thread_pointer();
+    uintptr_t owner = mp_arch_thread_pointer() + MP_OWNER_THREAD;
     reclaim_reborn(owner);
     mp_lock_take(&heaps_lock);
     if (!exit_key_made) {
@@ -164,10 +165,10 @@ void mp_slow_wait(void) {
     if (mp_lock_all_mine)
         return; /* it is this thread that closed the gate */
     do {
-        atomic_store_explicit(&mp_tls.busy, 0, memory_order_seq_cst);
+        atomic_store_explicit(&mp_tls.heap->busy, 0, memory_order_seq_cst);
         while (atomic_load_explicit(&mp_gate, memory_order_acquire))
             mp_sys_futex_wait(&mp_gate, 1);
-        atomic_store_explicit(&mp_tls.busy, 1, memory_order_seq_cst);
+        atomic_store_explicit(&mp_tls.heap->busy, 1, memory_order_seq_cst);
     } while (atomic_load_explicit(&mp_gate, memory_order_seq_cst));
 }
 
@@ -187,10 +188,9 @@ void mp_gate_close(void) {
     mp_lock_take(&heaps_lock);
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         struct mp_heap *heap = mp_heap_by_number(n);
-        if (heap->state != MP_HEAP_LIVE || heap->tls == &mp_tls)
+        if (heap->state != MP_HEAP_LIVE || heap == mp_tls.heap)
             continue;
-        for (unsigned spins = 0; atomic_load_explicit(&heap->tls->busy, memory_order_seq_cst);
-             spins++) {
+        for (unsigned spins = 0; atomic_load_explicit(&heap->busy, memory_order_seq_cst); spins++) {
             if (spins < 100)
                 mp_arch_pause();
             else
@@ -215,7 +215,6 @@ void mp_gate_open(bool child) {
             struct mp_heap *heap = mp_heap_by_number(n);
             if (heap->state == MP_HEAP_LIVE && heap != mp_tls.heap) {
                 heap->state = MP_HEAP_DEAD;
-                heap->tls = NULL;
                 mp_threads_lost = true;
             }
         }

@@ -2,10 +2,10 @@
  * wait while a copy of the process is made.
  *
  * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything but a thread's own
- * lists and its own pages' local_free changes. It sets `busy`, then looks at the gate; the copier
- * closes the gate, then waits until nobody is busy. Both are sequentially consistent, so one of the
- * two sees the other. While the gate is closed, what still runs are pops and pushes of single
- * blocks.
+ * lists and its own pages' local_free changes. It sets the heap's `busy`, then looks at the gate;
+ * the copier closes the gate, then waits until nobody is busy. Both are sequentially consistent, so
+ * one of the two sees the other. While the gate is closed, what still runs are pops and pushes of
+ * single blocks.
  *
  * Heaps are never freed, so that a page's number of its last heap always means something; a heap is
  * used again by the next thread. */
@@ -51,8 +51,9 @@ enum mp_heap_state {
 struct mp_heap {
     uint32_t number; /* 1 .. ; 0 is no heap */
     _Atomic(uint32_t) state;
-    uintptr_t owner; /* thread pointer of its thread */
-    struct mp_tls *tls;
+    uintptr_t owner;        /* its thread's owner word, see page.h */
+    _Atomic(uint32_t) busy; /* its thread is in a slow section */
+    struct mp_tls *tls;     /* its thread's lists; dangles when a thread has died without an exit */
     unsigned node;
     struct mp_heap *next_free;
     bool reborn; /* made after its thread's exit handler ran: see thread.c */
@@ -65,7 +66,6 @@ struct mp_tls {
     struct mp_block
         *list[MP_SMALL_CLASSES]; /* never NULL: mp_no_block, or ends in slice | MP_END */
     struct mp_heap *heap;
-    _Atomic(uint32_t) busy;
     bool exited;
 };
 
@@ -86,21 +86,35 @@ uint32_t mp_heap_count(void);
 extern MP_HIDDEN _Atomic(uint32_t) mp_gate;
 void mp_slow_wait(void);
 
+/* For a thread without a heap (it has not allocated yet, or is past its exit): a lock, which the
+ * copier holds, instead of `busy`. */
+void mp_heapless_enter(void);
+void mp_heapless_leave(void);
+
+/* Not nested; the thread's heap does not come or go in between. `busy` is in the heap and not in
+ * the thread's storage, which may be gone when the copier looks. */
 MP_INLINE void mp_slow_enter(void) {
-    atomic_store_explicit(&mp_tls.busy, 1, memory_order_seq_cst);
+    struct mp_heap *heap = mp_tls.heap;
+    if (MP_UNLIKELY(!heap)) {
+        mp_heapless_enter();
+        return;
+    }
+    atomic_store_explicit(&heap->busy, 1, memory_order_seq_cst);
     if (MP_UNLIKELY(atomic_load_explicit(&mp_gate, memory_order_seq_cst)))
         mp_slow_wait();
 }
 
 MP_INLINE void mp_slow_leave(void) {
-    /* release: the copier that sees us out sees what we did */
-    atomic_store_explicit(&mp_tls.busy, 0, memory_order_release);
+    struct mp_heap *heap = mp_tls.heap;
+    if (MP_UNLIKELY(!heap))
+        mp_heapless_leave();
+    else /* release: the copier that sees us out sees what we did */
+        atomic_store_explicit(&heap->busy, 0, memory_order_release);
 }
 
-/* Taken by a thread without a heap (past its exit) for what others do under `busy`. Also held by
- * the copier. */
-void mp_heapless_enter(void);
-void mp_heapless_leave(void);
+MP_INLINE bool mp_slow_inside(void) {
+    return mp_tls.heap && atomic_load_explicit(&mp_tls.heap->busy, memory_order_relaxed);
+}
 
 /* Closes the gate and takes every lock of the heap; mp_gate_open undoes it. Not reentrant. */
 void mp_gate_close(void);

@@ -24,10 +24,12 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     return tp;
 }
 
-/* Thread pointer + addend, in one instruction. */
-MP_INLINE uintptr_t mp_arch_thread_pointer_plus(uintptr_t addend) {
-    __asm__("addq %%fs:0, %0" : "+r"(addend));
-    return addend;
+/* The thread pointer, plus one if a < b: the compare's carry is added, which the compilers do not
+ * do by themselves. */
+MP_INLINE uintptr_t mp_arch_thread_pointer_plus_below(uint64_t a, uint64_t b) {
+    uintptr_t tp;
+    __asm__("cmpq %2, %1\n\tmovq %%fs:0, %0\n\tadcq $0, %0" : "=&r"(tp) : "r"(a), "er"(b) : "cc");
+    return tp;
 }
 
 MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, long f) {
@@ -60,8 +62,8 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     return tp;
 }
 
-MP_INLINE uintptr_t mp_arch_thread_pointer_plus(uintptr_t addend) {
-    return mp_arch_thread_pointer() + addend;
+MP_INLINE uintptr_t mp_arch_thread_pointer_plus_below(uint64_t a, uint64_t b) {
+    return mp_arch_thread_pointer() + (a < b);
 }
 
 MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, long f) {

@@ -215,6 +215,7 @@ static void find_log(const char *text) {
 
 void mp_options_parse(const char *text) {
     path_used = 0;
+    mp_say_to(2, NULL);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         set(&table[i], table[i].fallback, strlen(table[i].fallback));
     if (!text)

@@ -23,6 +23,12 @@ extern void __msan_init(void) __attribute__((weak));
 
 /* ---- fork ---- */
 
+/* glibc's fork takes stdio's list lock after all handlers. A thread that holds it (fflush(NULL))
+ * and allocates would wait at our gate while we wait for it: so it is taken before the gate is
+ * closed. It is recursive. In the child fork has reset it when the handlers run. */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+
 static __thread bool fork_from_inside __attribute__((tls_model("initial-exec")));
 
 /* Registered before anyone else's handlers, so that it runs last before the fork, when the others
@@ -31,7 +37,7 @@ static void before_fork(void) {
     /* A signal handler that interrupted one of our slow sections and forks: waiting for ourselves
      * would be for ever. The copy is then as good as the handler's luck, as it is with any malloc.
      */
-    fork_from_inside = atomic_load_explicit(&mp_tls.busy, memory_order_relaxed) != 0;
+    fork_from_inside = mp_slow_inside();
     if (fork_from_inside)
         return;
     if (mp_tls.heap) {
@@ -39,12 +45,17 @@ static void before_fork(void) {
         mp_pages_flush(mp_tls.heap);
         mp_slow_leave();
     }
+    if (_IO_list_lock)
+        _IO_list_lock();
     mp_gate_close();
 }
 
 static void after_fork_parent(void) {
-    if (!fork_from_inside)
-        mp_gate_open(false);
+    if (fork_from_inside)
+        return;
+    mp_gate_open(false);
+    if (_IO_list_unlock)
+        _IO_list_unlock();
 }
 
 static void after_fork_child(void) {

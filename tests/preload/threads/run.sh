@@ -39,7 +39,8 @@ judge() {
     folder=$(mktemp -d "$scratch/case.XXXXXX")
     (cd "$folder" && exec timeout --foreground -k 5 "$seconds" "$@" >"$folder/out" 2>"$folder/err") ||
         status=$?
-    reason=$(tail -n 1 "$folder/err" | tr -d '\r')
+    # Two lines: before the last words of a crash there may be the seed that leads to it.
+    reason=$(tail -n 2 "$folder/err" | paste -s -d ' ')
     if [ "$status" = 0 ] && grep -q '^memprof:' "$folder/err"; then
         echo "not ok $name: says $(grep -m 1 '^memprof:' "$folder/err")"
     elif [ "$status" = 0 ]; then
