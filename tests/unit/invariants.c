@@ -158,11 +158,15 @@ static bool check_page_blocks(const struct mp_page *page) {
     if (!shared && !add_twins(&lists))
         return false;
     uint32_t free_blocks = 0;
-    for (uint32_t i = 0; i < page->carved; i++)
-        free_blocks +=
-            mp_block_is_free((const struct mp_block *)(page->start + (uintptr_t)i * lists.size));
-    /* A lost thread's lists cannot be read any more. */
-    if (free_blocks != lists.found && !mp_threads_lost)
+    for (uint32_t i = 0; i < page->carved; i++) {
+        const struct mp_block *block =
+            (const struct mp_block *)(page->start + (uintptr_t)i * lists.size);
+        free_blocks += mp_block_is_free(block) || mp_block_is_twin(block);
+    }
+    /* A lost thread's lists cannot be read any more, nor can those of one that allocated to its
+     * very end. */
+    const struct mp_heap *owner = owner_of(page);
+    if (free_blocks != lists.found && !mp_threads_lost && !(owner && owner->reborn))
         return broken(page, "%u blocks have their key, %u are in lists", free_blocks, lists.found);
     return true;
 }
