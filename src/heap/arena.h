@@ -17,13 +17,13 @@
 #define MP_NUMBER_SHIFT 24
 
 struct mp_range {
-    uintptr_t base;          /* aligned to `window` */
-    size_t window;           /* bytes it may grow to, a power of two */
-    struct mp_page *meta;    /* entry of the slice at base */
-    uint32_t meta_entries;   /* readable entries, a power of two */
-    uint32_t first;          /* first slice in use, never 0 */
-    _Atomic(uint32_t) limit; /* slices below it exist */
-    bool reserved;           /* the window is ours (a fallback placement) */
+    uintptr_t base;                 /* aligned to `window` */
+    size_t window;                  /* bytes it may grow to, a power of two */
+    struct mp_page *meta;           /* entry of the slice at base */
+    _Atomic(uint32_t) meta_entries; /* readable entries, a power of two */
+    uint32_t first;                 /* first slice in use, never 0 */
+    _Atomic(uint32_t) limit;        /* slices below it exist */
+    bool reserved;                  /* the window is ours (a fallback placement) */
 };
 
 extern struct mp_range mp_ranges[MP_RANGES];

@@ -8,21 +8,10 @@
 #include "heap/remote.h"
 #include "heap/thread.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-#endif
-#endif
-#ifndef RACY
-#define RACY
-#endif
-
 typedef void visitor(const struct mp_page *page, enum mp_kind kind, void *context);
 
 /* Every page and span in use, in address order. */
-RACY static void each_page(visitor *visit, void *context) {
+MP_RACY static void each_page(visitor *visit, void *context) {
     uint32_t ranges = atomic_load_explicit(&mp_range_count, memory_order_acquire);
     for (uint32_t r = 0; r < ranges; r++) {
         const struct mp_range *range = &mp_ranges[r];
@@ -37,7 +26,7 @@ RACY static void each_page(visitor *visit, void *context) {
     }
 }
 
-RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void *context) {
+MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void *context) {
     struct mp_census *census = context;
     if (kind == MP_KIND_LARGE) {
         census->large_blocks++;
@@ -71,7 +60,7 @@ void mp_census(struct mp_census *census) {
     }
 }
 
-RACY int mp_census_is_live(const void *pointer) {
+MP_RACY int mp_census_is_live(const void *pointer) {
     const struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (!page)
         return mp_huge_peek(pointer);
@@ -89,7 +78,7 @@ RACY int mp_census_is_live(const void *pointer) {
 
 /* ---- the running process ---- */
 
-RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {
+MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {
     struct mp_stats *stats = context;
     if (kind == MP_KIND_LARGE) {
         stats->large_blocks++;
@@ -131,12 +120,30 @@ static uint32_t own_list_length(unsigned class) {
     return length;
 }
 
-RACY static void add_heaps(struct mp_stats *stats) {
+/* Blocks that a thread has freed and not handed over yet count as used in their pages. */
+MP_RACY static void add_batches(struct mp_stats *stats, const struct mp_heap *heap, bool own) {
+    for (unsigned i = 0; i < MP_BATCHES; i++) {
+        const struct mp_page *page = heap->batches[i].page;
+        if (!page)
+            continue;
+        struct mp_stats_class *class = &stats->classes[page->class];
+        uint32_t count = heap->batches[i].count;
+        if (!own) {
+            class->cached += count;
+        } else {
+            class->used -= count <= class->used ? count : class->used;
+            stats->fragmented_bytes += (uint64_t)count * mp_classes[page->class].size;
+        }
+    }
+}
+
+MP_RACY static void add_heaps(struct mp_stats *stats) {
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         const struct mp_heap *heap = mp_heap_by_number(n);
         bool own = heap == mp_tls.heap;
         stats->threads += heap->state == MP_HEAP_LIVE;
         stats->allocated_blocks += heap->large_allocated;
+        add_batches(stats, heap, own);
         for (unsigned c = 0; c < MP_CLASSES; c++) {
             struct mp_stats_class *class = &stats->classes[c];
             class->allocated += heap->bins[c].allocated;

@@ -74,10 +74,9 @@ struct mp_page {
     _Atomic(uintptr_t) owner; /* SMALL: see MP_OWNER_THREAD; 0 without one, and for others */
     uintptr_t start;          /* address of the first slice */
     union {
-        uint64_t inverse;        /* SMALL: of the block size, see class.h */
-        uint64_t sampled_blocks; /* MEDIUM: bit i: block i is a sample */
-        uint64_t bytes;          /* LARGE: usable size */
-        uint64_t freed_ms;       /* FREE and dirty: since when */
+        uint64_t inverse;  /* SMALL: of the block size, see class.h */
+        uint64_t bytes;    /* LARGE: usable size */
+        uint64_t freed_ms; /* FREE and dirty: since when */
     };
     union {
         struct mp_block *local_free; /* blocks freed by the owner; ends in start | MP_END */
@@ -89,11 +88,12 @@ struct mp_page {
         uint32_t until;  /* SMALL, MEDIUM: frees by the owner until something is to be done */
         uint32_t slices; /* FREE, LARGE: length of the span */
     };
-    uint16_t held;   /* used blocks beyond `until`: used = until + held */
-    uint16_t carved; /* blocks that have ever been made in this page */
+    uint16_t held;            /* used blocks beyond `until`: used = until + held */
+    _Atomic(uint16_t) carved; /* blocks that have ever been made in this page */
     union {
         _Atomic(uintptr_t)
             remote; /* SMALL, MEDIUM: blocks freed by others, and whether it is owned */
+        uint64_t sampled_blocks; /* MEDIUM: bit i: block i is a sample */
         struct {
             uint32_t head;       /* CONT, last slice of FREE: page number of the first slice */
             uint32_t last_pages; /* FREE: OS pages of the LARGE block that began here, or 0 */
@@ -122,8 +122,14 @@ MP_INLINE uintptr_t mp_block_key(const void *block) {
     return (uintptr_t)block + MP_KEY;
 }
 
-MP_INLINE bool mp_block_is_free(const struct mp_block *block) {
-    return block->key == mp_block_key(block);
+/* Also of a list's end, which is no block and not aligned: what it reads then is bytes of the
+ * page's first block, which another thread may be freeing. They are not the end's key, whatever
+ * they are: a key's upper bytes are those of its own address, and these are a key's, or the
+ * program's, shifted. */
+typedef uintptr_t mp_unaligned_word __attribute__((aligned(1)));
+
+MP_RACY_INLINE bool mp_block_is_free(const struct mp_block *block) {
+    return *(const mp_unaligned_word *)((uintptr_t)block + 8) == mp_block_key(block);
 }
 
 /* A block that stands for a sample elsewhere (shared.h) is used, but not by the program: to a
@@ -143,7 +149,7 @@ MP_INLINE uintptr_t mp_page_owner(const struct mp_page *page) {
 /* The same as an operand of the one compare in free: the compilers do not fold an atomic load into
  * it. A word is read at once either way. */
 MP_INLINE uintptr_t mp_page_owner_hot(const struct mp_page *page) {
-#ifdef __SANITIZE_THREAD__
+#ifdef MP_TSAN
     return mp_page_owner(page);
 #else
     return *(const uintptr_t *)(const void *)&page->owner;
@@ -210,8 +216,14 @@ extern MP_HIDDEN uintptr_t mp_meta_mask;  /* (entries - 1) * 64: entries is a po
 /* The entry that describes `pointer` if it is in the primary range, and some other readable entry
  * if it is not: the caller compares `start`. The range is aligned to its largest size, so the
  * slice's number is plain bits of the address. */
-MP_INLINE struct mp_page *mp_page_guess(uintptr_t pointer) {
-    return (struct mp_page *)((char *)mp_meta + ((pointer >> (MP_SLICE_SHIFT - 6)) & mp_meta_mask));
+MP_RACY_INLINE struct mp_page *mp_page_guess(uintptr_t pointer) {
+    return (void *)((char *)mp_meta + ((pointer >> (MP_SLICE_SHIFT - 6)) & mp_meta_mask));
+}
+
+/* Also of an entry that is no small page's, where it is another field that somebody may be writing:
+ * its owner is 0, so what this gives does not matter. */
+MP_RACY_INLINE uint64_t mp_page_inverse_hot(const struct mp_page *page) {
+    return page->inverse;
 }
 
 #endif

@@ -44,13 +44,14 @@ struct pool {
     struct mp_lock lock;
     struct bins bins[STATES];
     uint32_t free_slices[STATES];
-    uint32_t oldest, newest; /* dirty spans by age */
+    _Atomic(uint32_t) oldest; /* dirty spans by age; looked at without the lock */
+    uint32_t newest;
     uint32_t used_slices, peak_slices;
     uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
     uint64_t regret_decay_ms, last_purge_ms, retry_ms;
     uint64_t purges, purged_slices;
-    uint32_t listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
+    _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
 
 static struct pool pools[MP_NODES] = {{.lock = MP_LOCK_INIT(MP_RANK_POOL)}};
@@ -460,7 +461,7 @@ void mp_pool_let_go(void) {
 bool mp_pool_list_and_disown(struct mp_page *page) {
     struct pool *pool = &pools[page->node];
     uint32_t number = mp_arena_number(page);
-    uint32_t *head = &pool->listed[page->class];
+    _Atomic(uint32_t) *head = &pool->listed[page->class];
     mp_lock_take(&pool->lock);
     mp_page_set_flag(page, MP_PAGE_LISTED);
     page->prev = 0;

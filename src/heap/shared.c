@@ -59,7 +59,6 @@ static struct mp_page *fresh_page(struct shard *shard, unsigned node, unsigned c
     page->carved = 0;
     page->twins = 0;
     atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
-    atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     mp_page_set_kind(page, class < MP_SMALL_CLASSES ? MP_KIND_SAMPLES : MP_KIND_MEDIUM);
     link_page(shard, page);
     return page;

@@ -14,6 +14,23 @@
 #define MP_HIDDEN      __attribute__((visibility("hidden"))) /* on data: one instruction less */
 #define MP_CACHE_LINE  64
 
+#if defined(__SANITIZE_THREAD__)
+#define MP_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MP_TSAN 1
+#endif
+#endif
+
+/* A function that reads what others may write, on purpose; its comment says why that is right. */
+#ifdef MP_TSAN
+#define MP_RACY        __attribute__((no_sanitize("thread"), noinline, unused))
+#define MP_RACY_INLINE MP_RACY static
+#else
+#define MP_RACY        __attribute__((unused))
+#define MP_RACY_INLINE MP_INLINE
+#endif
+
 #if defined(__x86_64__)
 
 /* The thread control block's own address, which the ABI keeps at %fs:0: an identity of the thread

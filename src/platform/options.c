@@ -52,7 +52,7 @@ static bool parse_time(const char *value, size_t length, uint64_t *out) {
     uint64_t number = 0;
     size_t i = 0;
     for (; i < length && value[i] >= '0' && value[i] <= '9'; i++) {
-        if (number > UINT64_MAX / 1000000)
+        if (number > UINT64_MAX / 16)
             return false;
         number = number * 10 + (uint64_t)(value[i] - '0');
     }
@@ -60,19 +60,23 @@ static bool parse_time(const char *value, size_t length, uint64_t *out) {
         return false;
     const char *unit = value + i;
     size_t rest = length - i;
-    if (equal(unit, rest, "us"))
-        *out = (number + 999) / 1000;
-    else if (equal(unit, rest, "ms") || (rest == 0 && number == 0))
-        *out = number;
+    uint64_t scale;
+    if (equal(unit, rest, "us")) {
+        *out = number / 1000 + (number % 1000 != 0);
+        return true;
+    }
+    if (equal(unit, rest, "ms") || (rest == 0 && number == 0))
+        scale = 1;
     else if (equal(unit, rest, "s"))
-        *out = number * 1000;
+        scale = 1000;
     else if (equal(unit, rest, "m"))
-        *out = number * 60000;
+        scale = 60000;
     else if (equal(unit, rest, "h"))
-        *out = number * 3600000;
+        scale = 3600000;
     else
         return false;
-    return true;
+    /* A time that, added to another, still counts milliseconds since the machine's start. */
+    return !__builtin_mul_overflow(number, scale, out) && *out < UINT64_MAX / 2;
 }
 
 static bool parse_choice(const struct option *option, const char *value, size_t length, int *out) {
@@ -146,7 +150,8 @@ static bool is_separator(char c) {
     return c == ':' || c == ',';
 }
 
-static void parse_pairs(const char *at) {
+/* log= decides where complaints about the other options go, so a first pass looks for it alone. */
+static void parse_pairs(const char *at, bool only_log) {
     while (*at) {
         if (is_separator(*at)) {
             at++;
@@ -174,7 +179,10 @@ static void parse_pairs(const char *at) {
                 value_length = (size_t)(at - value);
             }
         }
-        assign(key, key_length, value, value_length);
+        if (!only_log)
+            assign(key, key_length, value, value_length);
+        else if (equal(key, key_length, "log"))
+            parse_path(value, value_length, &mp_options.log);
     }
 }
 
@@ -199,20 +207,6 @@ static void apply_log(void) {
         mp_say_to(-1, mp_options.log);
 }
 
-/* log= decides where the complaints about the other options go, so it is looked for first. */
-static void find_log(const char *text) {
-    static const char name[] = "log=";
-    for (const char *at = text; *at; at++) {
-        if ((at == text || is_separator(at[-1])) && strncmp(at, name, 4) == 0) {
-            const char *value = at + 4;
-            char quote = *value == '\'' || *value == '"' ? *value++ : '\0';
-            size_t n = quote ? strcspn(value, quote == '"' ? "\"" : "'") : strcspn(value, ":,");
-            parse_path(value, n, &mp_options.log);
-        }
-    }
-    apply_log();
-}
-
 void mp_options_parse(const char *text) {
     path_used = 0;
     mp_say_to(2, NULL);
@@ -220,8 +214,9 @@ void mp_options_parse(const char *text) {
         set(&table[i], table[i].fallback, strlen(table[i].fallback));
     if (!text)
         return;
-    find_log(text);
-    parse_pairs(text);
+    parse_pairs(text, true);
+    apply_log();
+    parse_pairs(text, false);
     apply_log();
     if (mp_options.help)
         print_help();

@@ -39,10 +39,10 @@ static MP_COLD dlopen_function *find_real(void) {
     return NULL;
 }
 
-/* The call at the end is compiled to a jump: the real one takes the caller's RUNPATH and namespace
- * from the return address on the stack, which must be the program's. */
-__attribute__((optimize("omit-frame-pointer", "optimize-sibling-calls"))) void *dlopen(
-    const char *file, int mode) {
+/* The call at the end is compiled to a jump (at -O2, which every build of the object has): the real
+ * one takes the caller's RUNPATH and namespace from the return address on the stack, which must be
+ * the program's. */
+void *dlopen(const char *file, int mode) {
     dlopen_function *real = atomic_load_explicit(&real_dlopen, memory_order_relaxed);
     if (MP_UNLIKELY(!real) && !(real = find_real()))
         return NULL;

@@ -3,6 +3,7 @@
  * census is held against the crowd's own table of what is live. */
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -112,6 +113,7 @@ static void stop_and_count(int stops, bool exits) {
         crowd_replace();
     }
     crowd_stop();
+    printf("%d stops: %zu blocks in hand, all others right\n", stops, (size_t)extras);
     /* It was not idle. */
     ck_assert_uint_gt(extras, 0);
     crowd_free();
@@ -181,6 +183,8 @@ static void fork_and_count(int forks, bool exits) {
         crowd_replace();
     }
     crowd_stop();
+    printf("%d copies through the gate: %zu blocks in hand when copied, all others right\n", forks,
+           odd);
     ck_assert_uint_gt(odd, 0);
     crowd_free();
     ck_assert_invariants();
@@ -244,13 +248,13 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("copies");
     TCase *stopped = tcase_create("stopped");
-    tcase_set_timeout(stopped, 60);
+    tcase_set_timeout(stopped, unit_full() ? 600 : 60);
     UNIT_CASE_FORKING(stopped, a_census_of_stopped_threads_counts_every_block_once);
     UNIT_CASE_FORKING(stopped,
                       a_census_of_stopped_threads_some_of_which_end_counts_every_block_once);
     suite_add_tcase(suite, stopped);
     TCase *forked = tcase_create("forked");
-    tcase_set_timeout(forked, 60);
+    tcase_set_timeout(forked, unit_full() ? 1500 : 60);
     UNIT_CASE_FORKING(forked, a_copy_through_the_gate_is_wrong_only_about_blocks_in_hand);
     UNIT_CASE_FORKING(forked, a_copy_through_the_gate_is_right_about_threads_that_end);
     suite_add_tcase(suite, forked);

@@ -141,6 +141,7 @@ static void arm(uint32_t small_period, unsigned toss_period) {
     hooks_allocate = false;
     large_tossed = 0;
     samples_live = samples_ever = 0;
+    sampled_now = NULL;
     memset(samples, 0, sizeof samples);
     memset(handed_out, 0, sizeof handed_out);
     mp_trim();
