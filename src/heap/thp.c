@@ -46,7 +46,7 @@ void mp_thp_note_full(const struct mp_page *page, uint64_t now) {
 
 /* Every slice in use, small pages carved to the end, and at least 15/16 of their blocks used. The
  * counts of other threads' pages are read without their leave: an estimate is enough. */
-static bool is_dense(uint32_t number) {
+MP_RACY static bool is_dense(uint32_t number) {
     const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
     uint32_t index = number & ((1u << MP_NUMBER_SHIFT) - 1);
     if (index < range->first || index + CHUNK_SLICES > range->limit)

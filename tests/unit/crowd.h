@@ -31,7 +31,8 @@ void crowd_count(uint64_t counts[CROWD_THREADS]);
 void crowd_hold(void);
 void crowd_wait_held(void);
 void crowd_release(void);
-/* While they wait: has a thread freed, allocated or resized this block in its operations from .. to? */
+/* While they wait: has a thread freed, allocated or resized this block in its operations from ..
+ * to? */
 bool crowd_has_touched(const void *block, const uint64_t from[CROWD_THREADS],
                        const uint64_t to[CROWD_THREADS]);
 

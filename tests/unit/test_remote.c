@@ -28,6 +28,7 @@ static struct mp_page *make_page(void) {
     page->class = (uint8_t)mp_class_of(SIZE);
     page->local_free = mp_page_end(page);
     page->carved = BLOCKS;
+    atomic_store(&page->flags, 0);
     atomic_store(&page->remote, MP_OWNED);
     return page;
 }
@@ -134,6 +135,61 @@ START_TEST(the_count_holds_all_blocks_of_the_smallest_class) {
     for (struct mp_block *block = page->local_free; !mp_page_is_end(block); n++)
         block = mp_page_next_block(block);
     ck_assert_uint_eq(n, 4096);
+}
+END_TEST
+
+/* ---- the pool's list ---- */
+
+START_TEST(a_listed_page_is_adopted_once) {
+    struct mp_page *page = make_page();
+    ck_assert(mp_pool_list_and_disown(page));
+    ck_assert_int_eq(mp_page_flags(page) & MP_PAGE_LISTED, MP_PAGE_LISTED);
+    ck_assert_uint_eq(page->remote, 0);
+    ck_assert_ptr_eq(mp_pool_adopt(0, page->class), page);
+    ck_assert_int_eq(mp_page_flags(page) & MP_PAGE_LISTED, 0);
+    ck_assert_uint_eq(page->remote, MP_OWNED);
+    ck_assert_ptr_null(mp_pool_adopt(0, page->class));
+}
+END_TEST
+
+START_TEST(a_page_into_which_blocks_came_is_not_listed) {
+    struct mp_page *page = make_page();
+    push(page, 5, 2);
+    ck_assert(!mp_pool_list_and_disown(page));
+    ck_assert_int_eq(mp_page_flags(page) & MP_PAGE_LISTED, 0);
+    ck_assert_uint_eq(page->remote & MP_OWNED, MP_OWNED);
+    ck_assert_ptr_null(mp_pool_adopt(0, page->class));
+}
+END_TEST
+
+START_TEST(a_listed_page_that_a_pusher_has_claimed_is_not_adopted) {
+    struct mp_page *pages[3] = {make_page(), make_page(), make_page()};
+    for (int i = 0; i < 3; i++)
+        ck_assert(mp_pool_list_and_disown(pages[i]));
+    ck_assert(push(pages[2], 5, 2)); /* the first in the list; its pusher has not got further */
+    ck_assert_ptr_eq(mp_pool_adopt(0, pages[0]->class), pages[1]);
+    ck_assert_int_eq(mp_page_flags(pages[2]) & MP_PAGE_LISTED, 0);
+    mp_pool_unlist(pages[2]); /* what the pusher does next */
+    ck_assert_ptr_eq(mp_pool_adopt(0, pages[0]->class), pages[0]);
+    ck_assert_ptr_null(mp_pool_adopt(0, pages[0]->class));
+}
+END_TEST
+
+START_TEST(pages_leave_the_list_from_any_place) {
+    struct mp_page *pages[3];
+    for (int out = 0; out < 3; out++) {
+        for (int i = 0; i < 3; i++) {
+            pages[i] = make_page();
+            ck_assert(mp_pool_list_and_disown(pages[i]));
+        }
+        mp_pool_unlist(pages[out]);
+        mp_pool_unlist(pages[out]);
+        for (int i = 2; i >= 0; i--) {
+            if (i != out)
+                ck_assert_ptr_eq(mp_pool_adopt(0, pages[i]->class), pages[i]);
+        }
+        ck_assert_ptr_null(mp_pool_adopt(0, pages[out]->class));
+    }
 }
 END_TEST
 
@@ -299,6 +355,12 @@ int main(void) {
     UNIT_CASE(one, only_an_ownerless_page_can_be_claimed_and_once);
     UNIT_CASE(one, the_count_holds_all_blocks_of_the_smallest_class);
     suite_add_tcase(suite, one);
+    TCase *list = tcase_create("list");
+    UNIT_CASE(list, a_listed_page_is_adopted_once);
+    UNIT_CASE(list, a_page_into_which_blocks_came_is_not_listed);
+    UNIT_CASE(list, a_listed_page_that_a_pusher_has_claimed_is_not_adopted);
+    UNIT_CASE(list, pages_leave_the_list_from_any_place);
+    suite_add_tcase(suite, list);
     TCase *several = tcase_create("several threads");
     tcase_set_timeout(several, 30);
     UNIT_CASE(several, an_owner_gets_each_block_that_threads_push_exactly_once);
