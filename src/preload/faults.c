@@ -3,6 +3,7 @@
  * with ENOMEM (1: the first) CALL@N+       that and all later ones CALL%P:SEED   each with a chance
  * of P in 1000 CALL is a name as in platform/sys.c, or * for any. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static int applies(struct rule *rule) {
         uint32_t seen = ++rule->seen;
         return seen == rule->nth || (rule->onward && seen > rule->nth);
     }
-    uint64_t state = rule->state += 0x9e3779b97f4a7c15u;
+    uint64_t state = atomic_fetch_add(&rule->state, 0x9e3779b97f4a7c15u);
     state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
     state = (state ^ (state >> 27)) * 0x94d049bb133111ebu;
     return (state >> 33) % 1000 < rule->permille;
