@@ -62,8 +62,11 @@ void mp_fatal(const char *what) {
     abort();
 }
 
-/* The stack of this thread: the main one lies between here and the environment's strings; glibc
- * puts the control block of the others at the upper end of their stack. */
+/* Where the loader found the main stack at start; arguments and environment lie a little above. */
+extern void *__libc_stack_end;
+
+/* The stack of this thread: the main one lies between here and its end; glibc puts the control
+ * block of the others at the upper end of their stack. */
 static bool on_stack(uintptr_t pointer) {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     uintptr_t tp = mp_arch_thread_pointer();
@@ -71,9 +74,8 @@ static bool on_stack(uintptr_t pointer) {
         return false;
     if (tp > here && tp - here < ((uintptr_t)1 << 32) && pointer < tp)
         return true;
-    extern char **environ;
-    uintptr_t top = environ && *environ ? (uintptr_t)*environ : 0;
-    return pointer < top && top - here < ((uintptr_t)1 << 30);
+    return pointer < (uintptr_t)__libc_stack_end + MP_SLICE_SIZE &&
+           (uintptr_t)__libc_stack_end - here < ((uintptr_t)1 << 30);
 }
 
 static bool is_mapped(uintptr_t pointer) {

@@ -89,7 +89,7 @@ static void start(void) {
     must(sigaction(SIGTRAP, &action, NULL) == 0);
     memset(&known, 0, sizeof known);
     steps = 0;
-    stride = unit_full() ? 1 : UNIT_ASAN ? 13 : 3;
+    stride = unit_full() ? 1 : UNIT_ASAN ? 101 : 3;
 }
 
 /* A call in which as many blocks as now, and one more at most, are live. */
