@@ -126,6 +126,7 @@ static struct mp_range *open_range(void) {
     range->first = 1 + (bits >> 8) % (range->meta_entries / 2);
     range->limit = range->first;
     if (mp_range_count == 0) {
+        /* In this order, and before there is a second thread: making one allocates. */
         mp_meta = range->meta;
         mp_meta_mask = (range->meta_entries - 1) * sizeof(struct mp_page);
     }

@@ -17,6 +17,8 @@
 #include "platform/options.h"
 #include "platform/sys.h"
 
+#define BORROW 16u /* classes: four times the size at most */
+
 struct mp_hooks mp_hooks;
 
 /* The end of a slow section; what has rested long enough goes back first. */
@@ -94,11 +96,22 @@ static void *alloc_class(unsigned class, size_t size) {
     return medium(heap, class, size, &fresh);
 }
 
+/* Where the system has no page for a class (memory is locked, or a limit reached), a free block of
+ * a somewhat larger one is better than none. */
+static MP_COLD void *borrow(unsigned class, size_t size) {
+    void *block = NULL;
+    for (unsigned c = class + 1; !block && c < MP_SMALL_CLASSES && c <= class + BORROW; c++)
+        block = alloc_class(c, size);
+    return block;
+}
+
 void *mp_malloc_slow(size_t size, const void *caller) {
     mp_misuse_caller(caller, "malloc");
     if (size > MP_MEDIUM_MAX)
         return mp_large_alloc(size, 16, false);
-    return alloc_class(mp_class_of(size), size);
+    unsigned class = mp_class_of(size);
+    void *block = alloc_class(class, size);
+    return MP_LIKELY(block != NULL) ? block : borrow(class, size);
 }
 
 void *mp_calloc(size_t count, size_t size, const void *caller) {

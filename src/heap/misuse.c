@@ -57,11 +57,6 @@ static void finish(const struct mp_text *text, const char *line) {
         abort();
 }
 
-void mp_fatal(const char *what) {
-    mp_say("internal error: %s", what);
-    abort();
-}
-
 /* Where the loader found the main stack at start; arguments and environment lie a little above. */
 extern void *__libc_stack_end;
 

@@ -16,7 +16,4 @@ void mp_misuse_pointer(const char *verb, const void *pointer);
 /* A free block was written to. Returns with misuse=report: the list is to be dropped. */
 void mp_misuse_overwritten(const void *block, const struct mp_page *page);
 
-/* A broken invariant of our own: one line, then abort, always. */
-void mp_fatal(const char *what) __attribute__((noreturn, cold));
-
 #endif

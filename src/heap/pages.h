@@ -40,7 +40,9 @@ void mp_pages_leave(struct mp_heap *heap);
 
 /* In a forked child: pages of threads that were lost have no owner that could act. */
 void mp_pages_orphan_lost(void);
-/* Makes such a page this heap's, its lists rebuilt from the keys of its blocks. */
+/* Makes such a page this heap's, its lists rebuilt from the keys of its blocks. What a lost thread
+ * had freed and not handed over (its batches, 256 blocks at most) has its key but may belong to a
+ * page that was not lost: those stay unused. */
 bool mp_pages_is_lost(const struct mp_page *page);
 void mp_pages_revive(struct mp_heap *heap, struct mp_page *page);
 

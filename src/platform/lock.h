@@ -19,7 +19,6 @@ enum mp_lock_rank {
     MP_RANK_ARENA,  /* the growth of the address ranges */
     MP_RANK_TWINS,  /* tables of samples */
     MP_RANK_META,   /* memory for our own structures */
-    MP_RANK_LOG,
 };
 
 struct mp_lock {

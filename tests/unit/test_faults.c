@@ -333,6 +333,35 @@ START_TEST(one_refusal_now_and_then_leaves_the_first_range_as_the_one_that_grows
 }
 END_TEST
 
+/* With memory locked or a limit reached, a class without a page takes blocks of larger ones, with
+ * the same promises. */
+START_TEST(a_class_that_gets_no_page_borrows_free_blocks_of_larger_ones) {
+    void *blocks[2000];
+    int n = 0;
+    for (int i = 0; i < 16; i++)
+        blocks[n++] = t_malloc(200);
+    for (int i = 0; i < 16; i++)
+        t_free(blocks[--n]);
+    fault_seed = 1;
+    fault_share = 256;
+    mp_sys_fault = fail_at_random;
+    while (n < 2000 && (blocks[n] = t_malloc(8192)))
+        n++; /* no slice is left */
+    ck_assert_int_lt(n, 2000);
+    char *borrowed = t_calloc(1, 100);
+    ck_assert_ptr_nonnull(borrowed);
+    ck_assert(unit_is_zero(borrowed, 100));
+    ck_assert_uint_eq(mp_usable_size(borrowed), 208);
+    ck_assert_ptr_null(t_memalign(128, 100)); /* none of theirs would be aligned */
+    mp_sys_fault = NULL;
+    t_free(borrowed);
+    while (n > 0)
+        t_free(blocks[--n]);
+    ck_assert_invariants();
+    ck_assert_uint_eq(live_blocks(), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("faults");
     TCase *in_turn = tcase_create("in turn");
@@ -353,6 +382,7 @@ int main(void) {
                        a_time_without_memory_leaves_the_first_range_as_the_one_that_grows);
     UNIT_CASE_PRISTINE(at_random,
                        one_refusal_now_and_then_leaves_the_first_range_as_the_one_that_grows);
+    UNIT_CASE_PRISTINE(at_random, a_class_that_gets_no_page_borrows_free_blocks_of_larger_ones);
     suite_add_tcase(suite, at_random);
     return unit_main(suite);
 }
