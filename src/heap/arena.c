@@ -209,8 +209,23 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
     return number;
 }
 
+static const struct mp_range *range_of(const struct mp_page *page) {
+    return &mp_ranges[mp_arena_number(page) >> MP_NUMBER_SHIFT];
+}
+
+/* Addresses within a window that is ours stay ours: it lies where the kernel puts other mappings,
+ * and one in the hole would pass for a block of the range's. */
+int mp_arena_unmap(const struct mp_page *page, uint32_t slices) {
+    size_t size = (size_t)slices << MP_SLICE_SHIFT;
+    if (!range_of(page)->reserved)
+        return mp_sys_munmap(page->start, size);
+    uintptr_t got = mp_sys_mmap(page->start, size, PROT_NONE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return mp_sys_failed(got) ? (int)(intptr_t)got : 0;
+}
+
 int mp_arena_map_again(const struct mp_page *page, uint32_t slices) {
-    return map_at(page->start, (size_t)slices << MP_SLICE_SHIFT, MAP_FIXED_NOREPLACE);
+    return extend(range_of(page), page->start, (size_t)slices << MP_SLICE_SHIFT);
 }
 
 struct mp_page *mp_arena_find(uintptr_t pointer) {

@@ -33,6 +33,10 @@ extern _Atomic(uint32_t) mp_range_count;
  * their count, or 0 when the system has none. Never fewer than asked for. The memory reads zero. */
 uint32_t mp_arena_grow(uint32_t slices, uint32_t *count);
 
+/* Gives memory and its accounting back; the slices are not to be touched until they are mapped
+ * again. 0 or -errno. */
+int mp_arena_unmap(const struct mp_page *page, uint32_t slices);
+
 /* Maps slices that have been unmapped; they read zero. -EEXIST: somebody has mapped something
  * there. */
 int mp_arena_map_again(const struct mp_page *page, uint32_t slices);

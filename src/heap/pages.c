@@ -111,7 +111,8 @@ static void retire(struct mp_page *page) {
         return;
     }
     mp_page_set_owner(page, 0);
-    page->last_pages = 0;
+    /* last_pages is 0 already: it is where `remote`, in which no blocks wait, has their count. An
+     * adopter that came too late may still be reading that word, so it is not written to here. */
     mp_pool_give(page, 1);
 }
 
@@ -280,7 +281,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
         if (bin->countdown == 1) {
             page->local_free = cut(page, first, 1);
             arm(page, used + 1);
-            bin->countdown = mp_hooks.countdown(class);
+            bin->countdown = mp_hooks.countdown(heap, class);
             bin->allocated++;
             *block = first;
             return MP_REFILL_SAMPLE;

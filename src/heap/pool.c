@@ -293,7 +293,7 @@ static void let_go(struct pool *pool) {
         while (number) {
             struct mp_page *page = mp_arena_page(number);
             uint32_t slices = page->slices, next = page->next;
-            if (mp_sys_munmap(page->start, (size_t)slices << MP_SLICE_SHIFT) == 0) {
+            if (mp_arena_unmap(page, slices) == 0) {
                 span_remove(pool, page);
                 span_insert(pool, page, slices, GONE);
             }

@@ -411,6 +411,34 @@ START_TEST(in_a_narrow_address_space_a_window_is_reserved_wherever_it_fits) {
 }
 END_TEST
 
+/* The window lies where the kernel puts mappings by itself: what is let go of must not become a
+ * hole for them, or a huge block in it would pass for a block of the range's. */
+START_TEST(what_a_reserved_window_lets_go_of_is_given_to_nobody_else) {
+    for (uintptr_t slot = 1; slot < 64; slot++)
+        mmap((void *)((slot << 40) - (1 << 30)), 4096, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    limit_address_space((size_t)9 << 30);
+    void *blocks[40];
+    for (int i = 0; i < 40; i++)
+        ck_assert_ptr_nonnull(blocks[i] = t_malloc((size_t)4 << 20));
+    ck_assert(mp_ranges[0].reserved);
+    for (int i = 0; i < 40; i++)
+        t_free(blocks[i]);
+    mp_pool_let_go();
+    for (int i = 0; i < 40; i++)
+        ck_assert_ptr_eq(mmap(blocks[i], 4096, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+                         MAP_FAILED);
+    for (int i = 0; i < 40; i++) { /* and it is had again */
+        ck_assert_ptr_nonnull(blocks[i] = t_malloc((size_t)4 << 20));
+        memset(blocks[i], i, (size_t)4 << 20);
+    }
+    for (int i = 0; i < 40; i++)
+        t_free(blocks[i]);
+    ck_assert_invariants();
+}
+END_TEST
+
 /* ---- memory for our own structures ---- */
 
 START_TEST(metadata_is_zero_aligned_and_nobody_elses) {
@@ -489,6 +517,8 @@ int main(void) {
     UNIT_CASE_IF(none, the_first_growth_may_fail_and_the_next_succeed, limits,
                  "a sanitizer needs address space of its own");
     UNIT_CASE_IF(none, in_a_narrow_address_space_a_window_is_reserved_wherever_it_fits, limits,
+                 "a sanitizer needs address space of its own");
+    UNIT_CASE_IF(none, what_a_reserved_window_lets_go_of_is_given_to_nobody_else, limits,
                  "a sanitizer needs address space of its own");
     suite_add_tcase(suite, none);
     return unit_main(suite);
