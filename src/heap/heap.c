@@ -20,11 +20,15 @@
 #define BORROW 16u /* classes: four times the size at most */
 
 struct mp_hooks mp_hooks;
+_Atomic(bool) mp_hooks_wanted;
 
 /* The end of a slow section; what has rested long enough goes back first. */
 static void leave_at(uint64_t now) {
     mp_pool_tick(now);
     mp_slow_leave();
+    if (MP_UNLIKELY(atomic_load_explicit(&mp_hooks_wanted, memory_order_relaxed)) &&
+        atomic_exchange_explicit(&mp_hooks_wanted, false, memory_order_relaxed))
+        mp_hooks.asked();
 }
 
 static void leave(void) {
@@ -284,11 +288,15 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     }
     /* In its place: the same class, or a block that would shrink by less than half. */
     if (old <= MP_MEDIUM_MAX && size <= old && (size > old / 2 || old <= 32)) {
-        if (MP_UNLIKELY(mp_hooks.resized && page && mp_shared_has_sample(page, pointer)))
-            mp_hooks.resized(pointer, pointer, size);
+        if (MP_UNLIKELY(mp_hooks.resized && page && mp_shared_has_sample(page, pointer))) {
+            mp_misuse_caller(caller, "realloc");
+            mp_hooks.resizing(pointer);
+            mp_hooks.resized(pointer, size, old);
+        }
         return pointer;
     }
     if (old > MP_MEDIUM_MAX && size > MP_MEDIUM_MAX) {
+        mp_misuse_caller(caller, "realloc");
         void *resized = mp_large_resize(pointer, page, old, size);
         if (resized)
             return resized;
@@ -302,6 +310,17 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     if (!mp_free_fast(pointer))
         mp_free_slow(pointer, caller);
     return moved;
+}
+
+void mp_heap_arm(void) {
+    struct mp_heap *heap = mp_tls.heap;
+    if (!heap)
+        return;
+    mp_slow_enter();
+    mp_pages_trim(heap); /* what its lists hold would be handed out uncounted */
+    for (unsigned c = 0; c < MP_CLASSES; c++)
+        heap->bins[c].countdown = mp_hooks.countdown(heap, c);
+    mp_slow_leave();
 }
 
 bool mp_trim(void) {

@@ -1,5 +1,5 @@
 /* The heap's only call upwards: what a sampling profiler hangs in. All NULL until one does; the
- * heap then costs nothing for it. Set once, before other threads run.
+ * heap then costs nothing for it. Set once, before other threads run; then mp_heap_arm (heap.h).
  *
  * Which blocks are samples is a matter of counts: each class of each thread has a countdown of
  * blocks, and the block that brings it to zero is a sample. The list handed to a thread is cut in
@@ -8,29 +8,48 @@
 #ifndef MP_HEAP_HOOKS_H
 #define MP_HEAP_HOOKS_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform/arch.h"
+
+struct mp_heap;
+
 struct mp_hooks {
-    /* How many blocks of this class the calling thread hands out up to and including the next
-     * sample: 1 or more, MP_NO_SAMPLE for none. */
-    uint32_t (*countdown)(unsigned class);
-    /* A block above MP_MEDIUM_MAX is handed out: non-zero makes it a sample. */
-    int (*toss_large)(size_t size);
+    /* How many blocks of this class the heap hands out up to and including the next sample: 1 or
+     * more, MP_NO_SAMPLE for none. Under locks of the heap: takes none itself. */
+    uint32_t (*countdown)(struct mp_heap *heap, unsigned class);
+    /* A block above MP_MEDIUM_MAX is handed out, or has grown by this much: non-zero makes it a
+     * sample. Whole pages. */
+    int (*toss_large)(size_t bytes);
     /* `block` is a sample; `place` is where it would be without the profiler (a block in a page of
-     * its class, which stays taken; `block` itself where it is not moved). Called before the
-     * program has it, outside all locks, with the thread's slow section left; may allocate through
-     * the heap. */
+     * its class, which stays taken; `block` itself where it is not moved). `usable` is what its
+     * chance depends on: the size of its class, or whole pages. Called before the program has it,
+     * outside all locks, with the thread's slow section left; may allocate through the heap. */
     void (*sampled)(void *block, void *place, size_t size, size_t usable);
     /* A sample is about to be freed; any thread; outside all locks. */
     void (*freed)(void *block);
-    /* The sample `from` has become `to` by realloc in place or by a move of its pages. */
-    void (*resized)(void *from, void *to, size_t size);
+    /* A sample is about to be resized in place, or moved by its pages: another block may stand at
+     * its address before this thread is told the new one. */
+    void (*resizing)(void *block);
+    /* It has been, and is here now; NULL: it stayed as it was. 0: it is a sample no more. */
+    int (*resized)(void *block, size_t size, size_t usable);
+    /* See mp_hooks_ask_sigsafe. Outside all locks and slow sections. */
+    void (*asked)(void);
     /* The program has mapped or unmapped a region; perhaps in a signal handler. */
     void (*mapped)(uintptr_t start, size_t size, int prot, int flags, int fd);
     void (*unmapped)(uintptr_t start, size_t size);
 };
 
 extern struct mp_hooks mp_hooks;
+
+/* Have `asked` called at the end of some thread's next slow path: for a signal handler that finds
+ * its own thread inside one. */
+extern MP_HIDDEN _Atomic(bool) mp_hooks_wanted;
+static inline void mp_hooks_ask_sigsafe(void) {
+    atomic_store_explicit(&mp_hooks_wanted, true, memory_order_relaxed);
+}
 
 #endif

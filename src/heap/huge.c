@@ -224,8 +224,24 @@ bool mp_huge_is_sampled(const void *pointer) {
     return sampled;
 }
 
+void mp_huge_set_sampled(const void *pointer, bool sampled) {
+    mp_lock_take(&huge_lock);
+    struct huge *slot = find_slot((uintptr_t)pointer);
+    if (slot)
+        slot->sampled = sampled;
+    mp_lock_drop(&huge_lock);
+}
+
 bool mp_huge_peek(const void *pointer) {
     return find_slot((uintptr_t)pointer) != NULL;
+}
+
+bool mp_huge_peek_overlap(uintptr_t start, uintptr_t end) {
+    for (size_t i = 0; i < slot_count; i++) {
+        if (slots[i].start && slots[i].start < end && slots[i].start + slots[i].size > start)
+            return true;
+    }
+    return false;
 }
 
 size_t mp_huge_size(const void *pointer) {

@@ -17,6 +17,7 @@ bool mp_huge_free(void *pointer, bool *sampled);
 /* Grown or shrunk, perhaps elsewhere; NULL: it stays as it was. */
 void *mp_huge_resize(void *pointer, size_t size);
 bool mp_huge_is_sampled(const void *pointer);
+void mp_huge_set_sampled(const void *pointer, bool sampled);
 
 /* Pages of [from, from + bytes) become a huge block of `size` bytes without being copied; the old
  * range stays mapped and reads zero. NULL: not possible here. */
@@ -24,6 +25,9 @@ void *mp_huge_move_in(uintptr_t from, size_t bytes, size_t size, bool sampled);
 
 /* Does a block start at `pointer`? Without the lock, for a process that stands still. */
 bool mp_huge_peek(const void *pointer);
+
+/* In the same sense: does a block lie in [start, end)? */
+bool mp_huge_peek_overlap(uintptr_t start, uintptr_t end);
 
 /* Usable size of the block that starts at `pointer`; 0: none does. */
 size_t mp_huge_size(const void *pointer);

@@ -57,7 +57,7 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
     if (size > PTRDIFF_MAX - OS_PAGE || align > PTRDIFF_MAX - OS_PAGE - size)
         return NULL;
     size_t bytes = size ? (size + OS_PAGE - 1) & ~(OS_PAGE - 1) : OS_PAGE;
-    bool sampled = mp_hooks.toss_large && mp_hooks.toss_large(size);
+    bool sampled = mp_hooks.toss_large && mp_hooks.toss_large(bytes);
     bool small = bytes <= MP_LARGE_MAX && align <= MP_LARGE_MAX;
     void *block = small ? take_span(bytes, align, zero, sampled) : NULL;
     if (!block)
@@ -85,11 +85,26 @@ void mp_large_free(struct mp_page *page) {
     mp_slow_leave();
 }
 
+/* A block has been resized: is it a sample now? One that grows has the chance of what is new, so
+ * that a block is a sample with the chance of its size, however it came to that; the hook sees to
+ * the same when it shrinks. */
+static bool sample_resized(bool sampled, void *block, size_t size, size_t old, size_t bytes) {
+    if (sampled)
+        return mp_hooks.resized(block, size, bytes) != 0;
+    if (bytes <= old || !mp_hooks.toss_large || !mp_hooks.toss_large(bytes - old))
+        return false;
+    mp_hooks.sampled(block, block, size, bytes);
+    return true;
+}
+
 static void *resize_span(struct mp_page *page, size_t bytes, size_t size) {
     uint32_t want = slices_of(bytes), have = page->slices;
     size_t old = page->bytes;
+    bool sampled = page->sampled;
     bool zero;
     bool fits = true;
+    if (sampled)
+        mp_hooks.resizing((void *)page->start);
     mp_slow_enter();
     if (want < have)
         mp_pool_shrink(page, want);
@@ -99,35 +114,44 @@ static void *resize_span(struct mp_page *page, size_t bytes, size_t size) {
         page->bytes = bytes;
     mp_slow_leave();
     if (fits) {
-        if (page->sampled && mp_hooks.resized)
-            mp_hooks.resized((void *)page->start, (void *)page->start, size);
+        page->sampled = sample_resized(sampled, (void *)page->start, size, old, bytes);
         return (void *)page->start;
     }
-    if (old < MOVE_LEAST)
-        return NULL;
-    bool sampled = page->sampled;
-    void *moved = mp_huge_move_in(page->start, old, bytes, sampled);
+    void *moved = old < MOVE_LEAST ? NULL : mp_huge_move_in(page->start, old, bytes, sampled);
     if (moved) {
-        if (sampled && mp_hooks.resized)
-            mp_hooks.resized((void *)page->start, moved, size);
+        bool still = sample_resized(sampled, moved, size, old, bytes);
+        if (still != sampled)
+            mp_huge_set_sampled(moved, still);
         page->sampled = 0;
         mp_large_free(page);
+    } else if (sampled) {
+        mp_hooks.resized(NULL, 0, 0);
     }
     return moved;
+}
+
+static void *resize_huge(void *pointer, size_t old, size_t bytes, size_t size) {
+    bool sampled = mp_hooks.resizing && mp_huge_is_sampled(pointer);
+    if (sampled)
+        mp_hooks.resizing(pointer);
+    void *resized = mp_huge_resize(pointer, bytes);
+    if (resized) {
+        bool still = sample_resized(sampled, resized, size, old, bytes);
+        if (still != sampled)
+            mp_huge_set_sampled(resized, still);
+    } else if (sampled) {
+        mp_hooks.resized(NULL, 0, 0);
+    }
+    return resized;
 }
 
 void *mp_large_resize(void *pointer, struct mp_page *page, size_t old, size_t size) {
     if (size > PTRDIFF_MAX - OS_PAGE)
         return NULL;
     size_t bytes = (size + OS_PAGE - 1) & ~(OS_PAGE - 1);
-    if (bytes == old)
+    if (bytes == old && !mp_hooks.resized)
         return pointer;
     if (page)
         return bytes <= SPAN_MOST ? resize_span(page, bytes, size) : NULL;
-    if (bytes < HUGE_LEAST)
-        return NULL;
-    void *resized = mp_huge_resize(pointer, bytes);
-    if (resized && mp_hooks.resized && mp_huge_is_sampled(resized))
-        mp_hooks.resized(pointer, resized, size);
-    return resized;
+    return bytes < HUGE_LEAST ? NULL : resize_huge(pointer, old, bytes, size);
 }

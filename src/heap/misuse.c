@@ -21,6 +21,10 @@ void mp_misuse_caller(const void *return_address, const char *function) {
     caller_function = function;
 }
 
+const void *mp_misuse_called_from(void) {
+    return caller;
+}
+
 /* glibc 2.35's lock-free look-up; without it places are told as addresses. */
 extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute__((weak));
 

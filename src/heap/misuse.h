@@ -8,6 +8,8 @@
 /* The public entry points note where they were called from, so that a report deep in a slow path
  * can say it. */
 void mp_misuse_caller(const void *return_address, const char *function);
+/* The last one of this thread. */
+const void *mp_misuse_called_from(void);
 
 /* `free` or `realloc` (verb) of a pointer that is no live block. Finds out what it is. Returns when
  * misuse=report, or when the pointer may be another allocator's: then the call is to be ignored. */

@@ -140,7 +140,7 @@ struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sam
     *sample = false;
     if (block) {
         if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
-            bin->countdown = mp_hooks.countdown(class);
+            bin->countdown = mp_hooks.countdown(heap, class);
             page->sampled_blocks |= (uint64_t)1 << index_of(page, block);
             *sample = true;
         }

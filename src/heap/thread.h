@@ -56,7 +56,8 @@ struct mp_heap {
     struct mp_tls *tls;     /* its thread's lists; dangles when a thread has died without an exit */
     unsigned node;
     struct mp_heap *next_free;
-    bool reborn; /* made after its thread's exit handler ran: see thread.c */
+    bool reborn;     /* made after its thread's exit handler ran: see thread.c */
+    uint64_t random; /* for the hooks' draws; 0 at first */
     uint64_t large_allocated, large_bytes;
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];

@@ -165,7 +165,8 @@ END_TEST
 
 /* ---- samples of lost threads ---- */
 
-static uint32_t every_third(unsigned class) {
+static uint32_t every_third(struct mp_heap *heap, unsigned class) {
+    (void)heap;
     (void)class;
     return 3;
 }

@@ -32,7 +32,8 @@ static void *close_and_open(void *unused) {
 
 /* ---- closing waits ---- */
 
-static uint32_t stay_inside(unsigned class) {
+static uint32_t stay_inside(struct mp_heap *heap, unsigned class) {
+    (void)heap;
     (void)class;
     if (!atomic_exchange(&inside, true)) {
         while (!atomic_load(&go_on))

@@ -67,13 +67,14 @@ static void remove_sample(const void *block) {
     }
 }
 
-static uint32_t on_countdown(unsigned class) {
+static uint32_t on_countdown(struct mp_heap *heap, unsigned class) {
+    must(heap != NULL);
     must(class < MP_CLASSES);
     return period;
 }
 
 static int on_large(size_t size) {
-    must(size > MP_MEDIUM_MAX || size == 0);
+    must(size > 0 && size % 4096 == 0);
     return large_period && atomic_fetch_add(&large_tossed, 1) % large_period == large_period - 1;
 }
 
@@ -112,11 +113,28 @@ static void on_freed(void *block) {
     pthread_mutex_unlock(&samples_lock);
 }
 
-static void on_resized(void *from, void *to, size_t size) {
+static __thread struct sample moving;
+static bool shrunk_stay = true;
+
+static void on_resizing(void *block) {
+    must(!moving.block);
     pthread_mutex_lock(&samples_lock);
-    remove_sample(from);
-    add_sample(to, size);
+    moving = samples[slot_of(block)];
+    remove_sample(block);
     pthread_mutex_unlock(&samples_lock);
+}
+
+static int on_resized(void *block, size_t size, size_t usable) {
+    bool still = !block || shrunk_stay || size >= moving.size;
+    must(moving.block != NULL);
+    if (block)
+        must(usable == mp_usable_size(block) && size <= usable);
+    pthread_mutex_lock(&samples_lock);
+    if (still)
+        add_sample(block ? block : moving.block, block ? size : moving.size);
+    pthread_mutex_unlock(&samples_lock);
+    moving.block = NULL;
+    return still;
 }
 
 static bool is_sample(const void *block) {
@@ -154,6 +172,7 @@ static void arm(uint32_t small_period, unsigned toss_period) {
         .toss_large = on_large,
         .sampled = on_sampled,
         .freed = on_freed,
+        .resizing = on_resizing,
         .resized = on_resized,
     };
 }
@@ -170,8 +189,11 @@ static void disarm(void) {
  * it is the Nth? */
 static void *check(void *block, const void *old) {
     must(block != NULL);
-    if (block == old)
+    if (block == old) { /* a large block that grew had its chance */
+        must(sampled_now == NULL || sampled_now == block);
+        sampled_now = NULL;
         return block;
+    }
     size_t usable = mp_usable_size(block);
     if (usable <= MP_MEDIUM_MAX) {
         unsigned class = mp_class_of(usable);
@@ -340,6 +362,41 @@ START_TEST(a_large_sample_that_grows_or_shrinks_stays_one_of_its_new_size) {
 }
 END_TEST
 
+START_TEST(a_large_block_that_grows_has_another_chance) {
+    static const size_t sizes[] = {200000, 3000000, 40000000, 100000000};
+    for (unsigned i = 0; i + 1 < sizeof sizes / sizeof *sizes; i++) {
+        arm(MP_NO_SAMPLE, 2);
+        void *block = s_malloc(sizes[i]); /* the first toss fails, the second does not */
+        ck_assert(!is_sample(block));
+        block = check(t_realloc(block, sizes[i + 1]), NULL);
+        ck_assert(is_sample(block));
+        ck_assert_uint_eq(size_of_sample(block), sizes[i + 1]);
+        t_free(block);
+        ck_assert_uint_eq(samples_live, 0);
+        ck_assert_uint_eq(samples_ever, 1);
+        disarm();
+    }
+}
+END_TEST
+
+START_TEST(a_large_sample_that_the_hook_lets_go_of_is_one_no_more) {
+    static const size_t sizes[][2] = {{900000, 300000}, {90000000, 50000000}};
+    for (unsigned i = 0; i < 2; i++) {
+        arm(MP_NO_SAMPLE, 1);
+        void *block = s_malloc(sizes[i][0]);
+        shrunk_stay = false;
+        block = t_realloc(block, sizes[i][1]);
+        shrunk_stay = true;
+        ck_assert(!is_sample(block));
+        large_period = 0;
+        block = t_realloc(block, sizes[i][0]); /* is asked nothing of */
+        t_free(block);
+        ck_assert_uint_eq(samples_live, 0);
+        disarm();
+    }
+}
+END_TEST
+
 START_TEST(hooks_may_allocate) {
     arm(3, 2);
     hooks_allocate = true;
@@ -467,6 +524,8 @@ int main(void) {
     UNIT_CASE(one, every_call_that_hands_out_blocks_counts);
     UNIT_CASE(one, large_blocks_are_samples_when_their_toss_says_so);
     UNIT_CASE(one, a_large_sample_that_grows_or_shrinks_stays_one_of_its_new_size);
+    UNIT_CASE(one, a_large_block_that_grows_has_another_chance);
+    UNIT_CASE(one, a_large_sample_that_the_hook_lets_go_of_is_one_no_more);
     UNIT_CASE(one, hooks_may_allocate);
     UNIT_CASE(one, the_marks_of_pages_that_are_given_back_are_used_again);
     UNIT_CASE(one, frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing);

@@ -263,7 +263,8 @@ END_TEST
 
 /* ---- samples ---- */
 
-static uint32_t every_third(unsigned class) {
+static uint32_t every_third(struct mp_heap *heap, unsigned class) {
+    (void)heap;
     (void)class;
     return 3;
 }
