@@ -1,6 +1,6 @@
 /* Everything that depends on the instruction set: the thread pointer, system calls, the pause in a
- * spin, and the merge of a 16-bit link. A port adds a branch here and nowhere else.
- * Any context. */
+ * spin, the merge of a 16-bit link, and the registers that unwinding needs. A port adds a branch
+ * here and nowhere else. Any context. */
 #ifndef MP_PLATFORM_ARCH_H
 #define MP_PLATFORM_ARCH_H
 
@@ -71,6 +71,47 @@ MP_INLINE uintptr_t mp_arch_merge16(uintptr_t address, const uint16_t *link) {
     return address;
 }
 
+/* ---- for the unwinder: registers by their numbers in DWARF ---- */
+
+enum {
+    MP_ARCH_FP = 6,  /* rbp */
+    MP_ARCH_SP = 7,  /* rsp */
+    MP_ARCH_RA = 16, /* the column of return addresses */
+    MP_ARCH_PC = 16, /* rip */
+    MP_ARCH_REGISTERS = 17,
+    MP_ARCH_RULES_FIRST = 0, /* registers that unwind data is followed for */
+    MP_ARCH_RULES = 17,
+    MP_ARCH_SAVED_COUNT = 7,
+};
+/* What a function saves before it changes it, the return address first. */
+#define MP_ARCH_SAVED MP_ARCH_RA, MP_ARCH_FP, 3, 12, 13, 14, 15
+/* Those that have the caller's values when a function returns. */
+#define MP_ARCH_PRESERVED ((1u << 3) | (1u << 6) | (0xfu << 12))
+
+/* Those that mp_arch_registers fills, sp and pc besides: the others do not outlive a call. */
+MP_INLINE void mp_arch_registers(uint64_t *r) {
+    __asm__ volatile("movq %%rbx, 24(%0)\n\tmovq %%rbp, 48(%0)\n\tmovq %%rsp, 56(%0)\n\t"
+                     "movq %%r12, 96(%0)\n\tmovq %%r13, 104(%0)\n\tmovq %%r14, 112(%0)\n\t"
+                     "movq %%r15, 120(%0)\n\tleaq 0(%%rip), %%rax\n\tmovq %%rax, 128(%0)"
+                     :
+                     : "r"(r)
+                     : "rax", "memory");
+}
+
+/* A return address without what the machine may have signed it with. */
+MP_INLINE uint64_t mp_arch_code_address(uint64_t address) {
+    return address;
+}
+
+/* Where a signal's frame keeps the interrupted registers in the order of DWARF, if `code`, which
+ * has no unwind data, is the kernel's return from a handler; else 0. Here libc's own has unwind
+ * data. */
+MP_INLINE uintptr_t mp_arch_signal_registers(const uint32_t *code, uintptr_t sp) {
+    (void)code;
+    (void)sp;
+    return 0;
+}
+
 #elif defined(__aarch64__)
 
 MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
@@ -104,6 +145,42 @@ MP_INLINE void mp_arch_pause(void) {
 
 MP_INLINE uintptr_t mp_arch_merge16(uintptr_t address, const uint16_t *link) {
     return (address & ~(uintptr_t)0xffff) | *link;
+}
+
+/* ---- for the unwinder: registers by their numbers in DWARF ---- */
+
+enum {
+    MP_ARCH_FP = 29,
+    MP_ARCH_SP = 31,
+    MP_ARCH_RA = 30, /* the column of return addresses: x30 */
+    MP_ARCH_PC = 32,
+    MP_ARCH_REGISTERS = 33,
+    MP_ARCH_RULES_FIRST = 19, /* registers that unwind data is followed for: x19 .. x30, sp */
+    MP_ARCH_RULES = 13,
+    MP_ARCH_SAVED_COUNT = 12,
+};
+#define MP_ARCH_SAVED     MP_ARCH_RA, MP_ARCH_FP, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28
+#define MP_ARCH_PRESERVED (0x7ffu << 19)
+
+MP_INLINE void mp_arch_registers(uint64_t *r) {
+    __asm__ volatile("stp x19, x20, [%0, #152]\n\tstp x21, x22, [%0, #168]\n\t"
+                     "stp x23, x24, [%0, #184]\n\tstp x25, x26, [%0, #200]\n\t"
+                     "stp x27, x28, [%0, #216]\n\tstp x29, x30, [%0, #232]\n\t"
+                     "mov x9, sp\n\tadr x10, .\n\tstp x9, x10, [%0, #248]"
+                     :
+                     : "r"(r)
+                     : "x9", "x10", "memory");
+}
+
+/* Pointer authentication signs above bit 47, also where the machine can verify nothing. */
+MP_INLINE uint64_t mp_arch_code_address(uint64_t address) {
+    return address & (((uint64_t)1 << 48) - 1);
+}
+
+/* mov x8, #139; svc #0, in the vDSO. Above sp lie siginfo (128 bytes) and ucontext, whose registers
+ * x0 .. x30, sp, pc begin at 184. */
+MP_INLINE uintptr_t mp_arch_signal_registers(const uint32_t *code, uintptr_t sp) {
+    return code[0] == 0xd2801168 && code[1] == 0xd4000001 ? sp + 128 + 184 : 0;
 }
 
 #else

@@ -5,7 +5,7 @@
 
 #include "platform/say.h"
 
-enum kind { FLAG, TIME, CHOICE, PATH };
+enum kind { FLAG, TIME, SIZE, NUMBER, CHOICE, PATH };
 
 struct option {
     const char *key;
@@ -27,7 +27,15 @@ static const struct option table[] = {
 
 /* The defaults, for what runs before or without the parser. The parser's own come from the table;
  * a unit test holds the two together. */
-struct mp_options mp_options = {.purge = 50, .log = "stderr"};
+struct mp_options mp_options = {
+    .rate = MP_NUMBER_AUTO,
+    .seed = MP_NUMBER_AUTO,
+    .depth = 64,
+    .dump = "memprof.%p.%n.heap",
+    .signal = MP_NUMBER_AUTO,
+    .purge = 50,
+    .log = "stderr",
+};
 
 /* Room for the values of paths: an environment variable is bounded, so is this. */
 static char path_store[4096];
@@ -44,19 +52,81 @@ static bool parse_flag(const char *value, size_t length, bool *out) {
     return true;
 }
 
+/* Digits at the start; *used: how many characters they are. False: none, or too large a number. */
+static bool parse_digits(const char *value, size_t length, uint64_t *out, size_t *used) {
+    size_t i = 0;
+    *out = 0;
+    for (; i < length && value[i] >= '0' && value[i] <= '9'; i++) {
+        if (__builtin_mul_overflow(*out, 10, out) ||
+            __builtin_add_overflow(*out, (uint64_t)(value[i] - '0'), out))
+            return false;
+    }
+    *used = i;
+    return i > 0;
+}
+
+/* A number with k, m, g behind it, as far as `length` goes. */
+static bool parse_bytes(const char *value, size_t length, uint64_t *out) {
+    size_t used;
+    if (!parse_digits(value, length, out, &used) || length - used > 1)
+        return false;
+    if (length == used)
+        return true;
+    unsigned shift;
+    switch (value[used]) {
+    case 'k':
+    case 'K':
+        shift = 10;
+        break;
+    case 'm':
+    case 'M':
+        shift = 20;
+        break;
+    case 'g':
+    case 'G':
+        shift = 30;
+        break;
+    default:
+        return false;
+    }
+    if (*out > UINT64_MAX >> shift)
+        return false;
+    *out <<= shift;
+    return true;
+}
+
+/* SIZE and NUMBER: a word that the option has, or a number in the range that ends its `values`. */
+static bool parse_number(const struct option *option, const char *value, size_t length,
+                         uint64_t *out) {
+    if (equal(value, length, "auto") || equal(value, length, "random") ||
+        equal(value, length, "off")) {
+        *out = equal(value, length, "off") ? MP_NUMBER_OFF : MP_NUMBER_AUTO;
+        for (const char *word = option->values; *word; word++) {
+            if (strncmp(word, value, length) == 0)
+                return true;
+        }
+        return false;
+    }
+    const char *range = strrchr(option->values, ' ') + 1;
+    const char *dots = strchr(range, '.');
+    uint64_t least, most;
+    size_t used;
+    if (!parse_bytes(range, (size_t)(dots - range), &least) ||
+        !parse_bytes(dots + 2, strlen(dots + 2), &most))
+        return false;
+    bool good = option->kind == SIZE ? parse_bytes(value, length, out)
+                                     : parse_digits(value, length, out, &used) && used == length;
+    return good && *out >= least && *out <= most;
+}
+
 static bool parse_time(const char *value, size_t length, uint64_t *out) {
     if (equal(value, length, "off")) {
         *out = MP_TIME_OFF;
         return true;
     }
-    uint64_t number = 0;
-    size_t i = 0;
-    for (; i < length && value[i] >= '0' && value[i] <= '9'; i++) {
-        if (number > UINT64_MAX / 16)
-            return false;
-        number = number * 10 + (uint64_t)(value[i] - '0');
-    }
-    if (i == 0)
+    uint64_t number;
+    size_t i;
+    if (!parse_digits(value, length, &number, &i))
         return false;
     const char *unit = value + i;
     size_t rest = length - i;
@@ -111,6 +181,9 @@ static bool set(const struct option *option, const char *value, size_t length) {
         return parse_flag(value, length, field);
     case TIME:
         return parse_time(value, length, field);
+    case SIZE:
+    case NUMBER:
+        return parse_number(option, value, length, field);
     case CHOICE:
         return parse_choice(option, value, length, field);
     case PATH:

@@ -6,16 +6,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum mp_unwind { MP_UNWIND_AUTO, MP_UNWIND_CFI, MP_UNWIND_FP, MP_UNWIND_LIBUNWIND };
 enum mp_thp { MP_THP_AUTO, MP_THP_NEVER, MP_THP_ALWAYS };
 enum mp_check { MP_CHECK_FAST, MP_CHECK_FULL };
 enum mp_misuse { MP_MISUSE_ABORT, MP_MISUSE_REPORT };
 
-#define MP_TIME_OFF UINT64_MAX
+#define MP_TIME_OFF    UINT64_MAX
+#define MP_NUMBER_AUTO UINT64_MAX
+#define MP_NUMBER_OFF  (UINT64_MAX - 1)
 
 struct mp_options {
     /* clang-format off */
 #define MP_FIELD_FLAG(key)   bool key;
 #define MP_FIELD_TIME(key)   uint64_t key; /* ms, or MP_TIME_OFF */
+#define MP_FIELD_SIZE(key)   uint64_t key; /* bytes, or MP_NUMBER_AUTO */
+#define MP_FIELD_NUMBER(key) uint64_t key; /* or MP_NUMBER_AUTO, MP_NUMBER_OFF */
 #define MP_FIELD_CHOICE(key) int key;      /* enum mp_<key> */
 #define MP_FIELD_PATH(key)   const char *key;
 #define OPTION(key, kind, fallback, values, help) MP_FIELD_##kind(key)

@@ -3,8 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "platform/arch.h"
@@ -64,6 +69,106 @@ int mp_sys_madvise(uintptr_t start, size_t size, int advice) {
 int mp_sys_mprotect(uintptr_t start, size_t size, int prot) {
     MP_FAULT("mprotect");
     return (int)mp_arch_syscall(SYS_mprotect, (long)start, (long)size, prot, 0, 0, 0);
+}
+
+uint32_t mp_sys_getuid(void) {
+    return (uint32_t)mp_arch_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
+}
+
+long mp_sys_copy(void) {
+    MP_FAULT("clone");
+    return mp_arch_syscall(SYS_clone, 0, 0, 0, 0, 0, 0);
+}
+
+long mp_sys_wait_copy(long pid, int *status, int flags) {
+    return mp_arch_syscall(SYS_wait4, pid, (long)status, flags | __WCLONE, 0, 0, 0);
+}
+
+/* The kernel's signal sets are of 64 bits. */
+void mp_sys_block_all(uint64_t *before) {
+    uint64_t all = UINT64_MAX;
+    *before = 0;
+    mp_arch_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)before, sizeof all, 0, 0);
+}
+
+void mp_sys_unblock(const uint64_t *before) {
+    mp_arch_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)before, 0, sizeof *before, 0, 0);
+}
+
+long mp_sys_pwrite(int fd, const void *buffer, size_t size, int64_t offset) {
+    MP_FAULT("pwrite");
+    return mp_arch_syscall(SYS_pwrite64, fd, (long)buffer, (long)size, offset, 0, 0);
+}
+
+int mp_sys_rename(const char *from, const char *to) {
+    MP_FAULT("rename");
+    return (int)mp_arch_syscall(SYS_renameat2, AT_FDCWD, (long)from, AT_FDCWD, (long)to, 0, 0);
+}
+
+int mp_sys_unlink(const char *path) {
+    MP_FAULT("unlink");
+    return (int)mp_arch_syscall(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
+}
+
+long mp_sys_getcwd(char *buffer, size_t size) {
+    MP_FAULT("getcwd");
+    return mp_arch_syscall(SYS_getcwd, (long)buffer, (long)size, 0, 0, 0, 0);
+}
+
+long mp_sys_getppid(void) {
+    return mp_arch_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+int mp_sys_owner(int fd, uint32_t *uid) {
+    struct statx info;
+    MP_FAULT("statx");
+    long error = mp_arch_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE | STATX_UID,
+                                 (long)&info, 0);
+    if (error)
+        return (int)error;
+    *uid = info.stx_uid;
+    return S_ISREG(info.stx_mode) ? 0 : -EINVAL;
+}
+
+void mp_sys_become_copy(void) {
+    static const struct rlimit none = {0, 0};
+    static const struct sched_param idle = {0};
+    if (mp_arch_syscall(SYS_close_range, 0, (long)UINT32_MAX, 0, 0, 0, 0) != 0) {
+        for (int fd = 0; fd < 65536; fd++)
+            mp_sys_close(fd);
+    }
+    mp_arch_syscall(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0, 0, 0);
+    mp_arch_syscall(SYS_sched_setscheduler, 0, SCHED_IDLE, (long)&idle, 0, 0, 0);
+    /* Whoever runs out of memory now, it is not the program that shall pay. */
+    long fd = mp_sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
+    if (fd >= 0) {
+        mp_sys_write((int)fd, "1000", 4);
+        mp_sys_close((int)fd);
+    }
+}
+
+void mp_sys_exit(int status) {
+    for (;;)
+        mp_arch_syscall(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+static uint64_t clock_ns(clockid_t clock) {
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t mp_sys_real_ns(void) {
+    return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t mp_sys_now_ns(void) {
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t mp_sys_precise_ns(void) {
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* The futex calls cannot be made to fail: a lock whose wait fails merely spins. */

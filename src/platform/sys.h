@@ -38,7 +38,33 @@ int mp_sys_close(int fd);
 long mp_sys_readlink(const char *path, char *buffer, size_t size);
 long mp_sys_getrandom(void *buffer, size_t size);
 long mp_sys_getpid(void);
+uint32_t mp_sys_getuid(void);
 void mp_sys_yield(void);
+
+/* For dumps, at the program's or an operator's request; the later ones in the copy alone. */
+
+/* A copy of the process with this thread alone, whose end nobody is told: no signal, and only
+ * wait4 with __WCLONE sees it. No fork handler runs. 0 in the copy. */
+long mp_sys_copy(void);
+long mp_sys_wait_copy(long pid, int *status, int flags);
+/* Blocks every signal; the mask before is for mp_sys_unblock. */
+void mp_sys_block_all(uint64_t *before);
+void mp_sys_unblock(const uint64_t *before);
+long mp_sys_pwrite(int fd, const void *buffer, size_t size, int64_t offset);
+int mp_sys_rename(const char *from, const char *to);
+int mp_sys_unlink(const char *path);
+long mp_sys_getcwd(char *buffer, size_t size);
+long mp_sys_getppid(void);
+/* Owner of an open file, if it is a regular one; -errno. */
+int mp_sys_owner(int fd, uint32_t *uid);
+/* From here on the copy holds nothing that matters to others: descriptors, a core file, time that
+ * the program wants. */
+void mp_sys_become_copy(void);
+_Noreturn void mp_sys_exit(int status);
+/* Nanoseconds since 1970, and of the clock that mp_sys_now_ms reads. */
+uint64_t mp_sys_real_ns(void);
+uint64_t mp_sys_now_ns(void);
+uint64_t mp_sys_precise_ns(void);
 
 /* Monotonic milliseconds since an arbitrary start, of 1-4 ms grain: a read of the vDSO's page. */
 uint64_t mp_sys_now_ms(void);

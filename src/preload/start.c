@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "control/dump.h"
+#include "control/request.h"
 #include "heap/arena.h"
 #include "heap/heap.h"
 #include "heap/pages.h"
@@ -13,6 +15,7 @@
 #include "platform/options.h"
 #include "platform/say.h"
 #include "preload/preload.h"
+#include "profile/sampler.h"
 
 bool mp_active;
 
@@ -37,7 +40,7 @@ static void before_fork(void) {
     /* A signal handler that interrupted one of our slow sections and forks: waiting for ourselves
      * would be for ever. The copy is then as good as the handler's luck, as it is with any malloc.
      */
-    fork_from_inside = mp_slow_inside();
+    fork_from_inside = mp_slow_inside() || mp_sampler_is_inside_sigsafe();
     if (fork_from_inside)
         return;
     if (mp_tls.heap) {
@@ -47,6 +50,8 @@ static void before_fork(void) {
     }
     if (_IO_list_lock)
         _IO_list_lock();
+    mp_dump_before_fork();
+    mp_sampler_before_fork();
     mp_gate_close();
 }
 
@@ -54,13 +59,18 @@ static void after_fork_parent(void) {
     if (fork_from_inside)
         return;
     mp_gate_open(false);
+    mp_sampler_after_fork(false);
+    mp_dump_after_fork(false);
     if (_IO_list_unlock)
         _IO_list_unlock();
 }
 
 static void after_fork_child(void) {
-    if (!fork_from_inside)
-        mp_gate_open(true);
+    if (fork_from_inside)
+        return;
+    mp_gate_open(true);
+    mp_sampler_after_fork(true);
+    mp_dump_after_fork(true);
 }
 
 /* ---- start ---- */
@@ -104,11 +114,19 @@ __attribute__((constructor(101))) static void start(void) {
         return;
     }
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    mp_dump_start();
+    mp_sampler_start();
+    if (!secure)
+        mp_request_start();
 }
 
 /* After the program's exit handlers and destructors, as far as the loader's order allows. Nothing
  * is torn down: others may still allocate. */
 __attribute__((destructor(101))) static void finish(void) {
-    if (mp_active && mp_options.stats_exit)
+    if (!mp_active)
+        return;
+    if (mp_options.dump_exit)
+        mp_dump_at_exit();
+    if (mp_options.stats_exit)
         mp_stats_print(false);
 }

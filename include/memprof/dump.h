@@ -1,0 +1,195 @@
+/* The bytes of a memprof dump: what the library writes and the tools read, and all that the two
+ * have in common. docs/format.md says it in words.
+ *
+ *   +--------+---------------+-----------+-----------+-- ... --+
+ *   | header | section table | section 0 | section 1 |         |
+ *   +--------+---------------+-----------+-----------+-- ... --+
+ *
+ * Little-endian; every record and section begins at a multiple of 8. Sections follow each other
+ * without gaps, in the order of the table; the last ends with the file. Unused and padding bytes
+ * are zero. Every byte is under a checksum: the header's covers header and table, each section has
+ * its own.
+ *
+ * How it grows: a new section kind is skipped by readers that do not know it; a record grows at
+ * its end, and `record_size` tells by how much. `version` changes only if neither will do. */
+#ifndef MEMPROF_DUMP_H
+#define MEMPROF_DUMP_H
+
+#include <stdint.h>
+
+#define MEMPROF_DUMP_MAGIC   "memprof\x1a" /* 8 bytes, no NUL */
+#define MEMPROF_DUMP_VERSION 1u
+
+struct memprof_dump_header {
+    uint8_t magic[8];
+    uint32_t version;
+    uint32_t header_size;   /* of this struct: where the section table begins */
+    uint32_t section_count; /* 1 .. MEMPROF_DUMP_SECTIONS_MAX */
+    uint32_t section_size;  /* of a section table's entry */
+    uint64_t file_size;
+    uint32_t reserved;
+    uint32_t checksum; /* CRC-32 (IEEE, as zlib's) of header and table, this field taken as zero */
+};
+
+#define MEMPROF_DUMP_SECTIONS_MAX 64u
+
+struct memprof_dump_section {
+    uint32_t kind;        /* enum memprof_dump_kind */
+    uint32_t record_size; /* bytes; 1 for STRINGS */
+    uint64_t offset;      /* from the file's start */
+    uint64_t count;       /* records */
+    uint64_t size;        /* bytes: count * record_size, padded with zeroes to a multiple of 8 */
+    uint32_t checksum;    /* CRC-32 of those bytes */
+    uint32_t reserved;
+};
+
+/* Each kind stands at most once. The first eight are in every dump, if perhaps empty. */
+enum memprof_dump_kind {
+    MEMPROF_DUMP_PROCESS = 1, /* one struct memprof_dump_process */
+    MEMPROF_DUMP_STRINGS = 2, /* bytes: NUL-terminated texts; at 0 the empty one */
+    MEMPROF_DUMP_MODULES = 3, /* struct memprof_dump_module */
+    MEMPROF_DUMP_FRAMES = 4,  /* uint64_t, see below */
+    MEMPROF_DUMP_STACKS = 5,  /* struct memprof_dump_stack */
+    MEMPROF_DUMP_SAMPLES = 6, /* struct memprof_dump_sample: those that are live */
+    MEMPROF_DUMP_CLASSES = 7, /* struct memprof_dump_class */
+    MEMPROF_DUMP_MAPS = 8,    /* struct memprof_dump_map */
+};
+
+/* A text is named by its offset in STRINGS. */
+
+enum memprof_dump_unwinder {
+    MEMPROF_UNWIND_NONE = 0,
+    MEMPROF_UNWIND_CFI = 1,
+    MEMPROF_UNWIND_FP = 2,
+    MEMPROF_UNWIND_LIBUNWIND = 3,
+};
+
+struct memprof_dump_process {
+    uint64_t time_ns;       /* when the copy was made; since 1970 */
+    uint64_t start_time_ns; /* when the library was loaded; since 1970 */
+    uint64_t uptime_ns;     /* between the two by the monotonic clock */
+    uint32_t pid;
+    uint32_t parent_pid;
+    uint32_t uid;
+    uint32_t dump_number; /* of this process, from 1 */
+    uint32_t exe;         /* text: path of the program */
+    uint32_t command;     /* text: arguments, separated by spaces */
+    uint32_t host;        /* text */
+    uint32_t library;     /* text: memprof's version */
+    uint64_t rate;        /* mean bytes between samples; 1: all; 0: none are taken */
+    uint64_t seed;
+    uint32_t unwinder; /* enum memprof_dump_unwinder */
+    uint32_t depth;    /* frames kept of a stack at most */
+    uint32_t page_size;
+    uint32_t threads; /* that have a heap */
+
+    uint64_t samples_taken;   /* ever */
+    uint64_t samples_dropped; /* due and not recorded, for want of memory */
+    uint64_t pause_ns;        /* how long the last dump's copy held the threads up; 0: none yet */
+
+    /* The heap, counted in the copy block by block. */
+    uint64_t live_bytes; /* of blocks as rounded up to their classes */
+    uint64_t live_objects;
+    uint64_t allocated_objects; /* ever; may count what threads keep at hand */
+    uint64_t cached_bytes;      /* free blocks in threads' lists at most */
+    uint64_t fragmented_bytes; /* free blocks in pages where others are live, the cached included */
+    uint64_t purgeable_bytes;  /* free pages that have not gone back to the system */
+    uint64_t metadata_bytes;   /* the heap's own structures */
+    uint64_t profile_bytes;    /* the profiler's own structures */
+
+    uint64_t rss_bytes; /* of the process, as the kernel counts */
+};
+
+struct memprof_dump_module {
+    uint64_t start, end;    /* addresses it occupies or occupied */
+    uint64_t bias;          /* address minus the file's virtual address */
+    uint32_t path;          /* text */
+    uint32_t flags;         /* MEMPROF_MODULE_* */
+    uint32_t build_id_size; /* bytes; 0: it has none */
+    uint8_t build_id[36];   /* cut if it is longer */
+};
+
+#define MEMPROF_MODULE_GONE 1u /* no longer loaded when the dump was made */
+
+/* A frame: an address in its low 48 bits; above, in 15 bits, its module's index plus one, or 0 if
+ * it lies in none; on top, whether the address is that of an instruction that was interrupted. Else
+ * it is a return address: the call ends there. */
+#define MEMPROF_FRAME_ADDRESS(frame) ((frame) & (((uint64_t)1 << 48) - 1))
+#define MEMPROF_FRAME_MODULE(frame)  ((uint32_t)((frame) >> 48) & 0x7fff)
+#define MEMPROF_FRAME_EXACT(frame)   ((uint32_t)((frame) >> 63))
+
+/* A stack that allocated, and what its samples add up to since the start: estimates, each sample
+ * counted with its weight. realloc counts as a free and an allocation. */
+struct memprof_dump_stack {
+    uint64_t frame; /* index of its first frame, the innermost: that of the call of malloc */
+    uint32_t depth; /* frames */
+    uint32_t flags; /* MEMPROF_STACK_* */
+    uint64_t allocated_samples;
+    uint64_t freed_samples;
+    double allocated_objects;
+    double allocated_bytes; /* as requested */
+    double freed_objects;
+    double freed_bytes;
+};
+
+#define MEMPROF_STACK_CUT    1u /* deeper than what is kept */
+#define MEMPROF_STACK_BROKEN 2u /* its end could not be reached: code without unwind data */
+
+/* A block that was sampled and is live. It stands for `weight` blocks like it:
+ * 1 if rate is 1, else 1 / (1 - exp(-coin / rate)). */
+struct memprof_dump_sample {
+    uint64_t serial;  /* of this sample in its process: names it in every later dump too */
+    uint64_t address; /* of the block */
+    uint64_t size;    /* bytes as requested */
+    uint64_t coin;   /* bytes that its chance was computed from: its class's size, or whole pages */
+    uint64_t rate;   /* mean bytes between samples when it was drawn */
+    uint64_t age_ns; /* since it was allocated */
+    uint32_t stack;  /* index */
+    uint32_t thread; /* kernel's id of the one that allocated it */
+};
+
+enum memprof_dump_class_kind {
+    MEMPROF_CLASS_SIZED = 0,  /* blocks of `size` bytes in pages */
+    MEMPROF_CLASS_LARGE = 1,  /* blocks that are a span of slices each */
+    MEMPROF_CLASS_MAPPED = 2, /* blocks with a mapping of their own */
+};
+
+struct memprof_dump_class {
+    uint64_t size; /* bytes of a block; 0 for LARGE and MAPPED, where sizes differ */
+    uint32_t kind; /* enum memprof_dump_class_kind */
+    uint32_t reserved;
+    uint64_t pages;
+    uint64_t live_objects;
+    uint64_t live_bytes;
+    uint64_t free_objects;   /* made and free */
+    uint64_t stranded_bytes; /* of free blocks in pages where others are live */
+};
+
+enum memprof_dump_map_kind {
+    MEMPROF_MAP_OTHER = 0,    /* anonymous memory of the program's */
+    MEMPROF_MAP_FILE = 1,     /* a file, code included */
+    MEMPROF_MAP_HEAP = 2,     /* pages and spans of the heap */
+    MEMPROF_MAP_BLOCK = 3,    /* blocks with a mapping of their own */
+    MEMPROF_MAP_METADATA = 4, /* the heap's and the profiler's structures */
+    MEMPROF_MAP_STACK = 5,    /* the main thread's stack, or a thread's that was seen */
+    MEMPROF_MAP_BRK = 6,      /* what the kernel calls [heap]: not this heap */
+    MEMPROF_MAP_SPECIAL = 7,  /* [vdso] and the like */
+};
+
+#define MEMPROF_MAP_READ   1u
+#define MEMPROF_MAP_WRITE  2u
+#define MEMPROF_MAP_EXEC   4u
+#define MEMPROF_MAP_SHARED 8u
+
+struct memprof_dump_map {
+    uint64_t start, end;
+    uint64_t file_offset;
+    uint64_t rss_bytes;
+    uint64_t dirty_bytes; /* of these, private and written to */
+    uint64_t swap_bytes;
+    uint32_t path; /* text */
+    uint16_t kind; /* enum memprof_dump_map_kind */
+    uint16_t access;
+};
+
+#endif

@@ -1,0 +1,343 @@
+#include "control/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "control/headroom.h"
+#include "heap/thread.h"
+#include "platform/lock.h"
+#include "platform/options.h"
+#include "platform/say.h"
+#include "platform/sys.h"
+#include "profile/contents.h"
+#include "profile/sampler.h"
+#include "record/modules.h"
+#include "record/writer.h"
+
+#ifndef MEMPROF_VERSION
+#define MEMPROF_VERSION "unknown"
+#endif
+
+#define PATH_MOST 4096u
+#define COPIES    8u /* on their way at a time */
+
+static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
+static char directory[PATH_MOST]; /* where relative paths of the option begin; "" or ends in / */
+static char path_now[PATH_MOST];  /* of the dump that is made: under the lock, and in the copy */
+static uint32_t dump_count;
+static long started_pid;
+static uint64_t started_real_ns, started_ns;
+static uint64_t last_pause_ns;
+static _Atomic(long) copies[COPIES]; /* pids, 0: none */
+
+/* ---- the file's name ---- */
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static void read_host(char *host, size_t size) {
+    long fd = mp_sys_open("/proc/sys/kernel/hostname", O_RDONLY, 0);
+    long n = fd < 0 ? 0 : mp_sys_read((int)fd, host, size - 1);
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    host[n > 0 ? n : 0] = '\0';
+    host[strcspn(host, "\n/")] = '\0';
+}
+
+/* The option's pattern, filled in. A forked child whose pattern does not name the process would
+ * overwrite its parent's file: the process is added. */
+static int fill_in_path(char *path, size_t size) {
+    struct mp_text text;
+    uint64_t pid = (uint64_t)mp_sys_getpid();
+    bool named = pid == (uint64_t)started_pid;
+    char host[256];
+    mp_text_init(&text, path, size);
+    if (mp_options.dump[0] != '/')
+        mp_text_add(&text, "%s", directory);
+    for (const char *at = mp_options.dump; *at; at++) {
+        if (*at != '%' || !at[1]) {
+            mp_text_add(&text, "%c", *at);
+            continue;
+        }
+        switch (*++at) {
+        case 'p':
+            mp_text_add(&text, "%lu", pid);
+            named = true;
+            break;
+        case 'n':
+            mp_text_add(&text, "%u", dump_count);
+            break;
+        case 't':
+            mp_text_add(&text, "%lu", mp_sys_real_ns() / 1000000000);
+            break;
+        case 'e':
+            mp_text_add(&text, "%s", base_name(mp_modules_program()));
+            break;
+        case 'h':
+            read_host(host, sizeof host);
+            mp_text_add(&text, "%s", host);
+            break;
+        case '%':
+            mp_text_add(&text, "%%");
+            break;
+        default: /* not ours: as it stands */
+            mp_text_add(&text, "%%%c", *at);
+        }
+    }
+    if (!named)
+        mp_text_add(&text, ".%lu", pid);
+    return text.room > 1 ? 0 : -ENAMETOOLONG;
+}
+
+/* ---- in the copy ---- */
+
+static void describe(struct memprof_dump_process *process, long pid, uint64_t real_ns,
+                     uint64_t now_ns) {
+    static char host[256], command[4096];
+    memset(process, 0, sizeof *process);
+    process->time_ns = real_ns;
+    process->start_time_ns = started_real_ns;
+    process->uptime_ns = now_ns - started_ns;
+    process->pid = (uint32_t)pid;
+    process->uid = mp_sys_getuid();
+    process->dump_number = dump_count;
+    process->pause_ns = last_pause_ns;
+    process->depth = (uint32_t)mp_options.depth;
+    read_host(host, sizeof host);
+    process->host = mp_writer_text(host);
+    process->library = mp_writer_text(MEMPROF_VERSION);
+    long fd = mp_sys_open("/proc/self/cmdline", O_RDONLY, 0);
+    long n = fd < 0 ? 0 : mp_sys_read((int)fd, command, sizeof command - 1);
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    for (long i = 0; i + 1 < n; i++) {
+        if (!command[i])
+            command[i] = ' ';
+    }
+    command[n > 0 ? n : 0] = '\0';
+    process->command = mp_writer_text(command);
+}
+
+struct request {
+    const char *path;
+    const char *answer; /* or NULL */
+    long pid, parent_pid;
+    uint64_t real_ns, now_ns;
+};
+
+static int write_file(const struct request *request) {
+    static struct memprof_dump_process process;
+    int error = mp_writer_open(request->path, MP_CONTENTS_SECTIONS);
+    if (error)
+        return error;
+    describe(&process, request->pid, request->real_ns, request->now_ns);
+    process.parent_pid = (uint32_t)request->parent_pid;
+    mp_contents_write(&process, request->pid);
+    return mp_writer_close();
+}
+
+/* What the file system says of a failure, for people. */
+static const char *reason(int error) {
+    switch (-error) {
+    case ENOENT:
+        return "no such directory";
+    case EACCES:
+    case EPERM:
+        return "permission denied";
+    case EROFS:
+        return "read-only file system";
+    case ENOSPC:
+    case EDQUOT:
+        return "no space left";
+    case EFBIG:
+        return "larger than files may be (RLIMIT_FSIZE)";
+    case EISDIR:
+        return "is a directory";
+    case ENOTDIR:
+        return "not a directory";
+    case ENAMETOOLONG:
+        return "name too long";
+    case ENOMEM:
+        return "no memory to spare, or none within the memory cgroup's limit";
+    case ELOOP:
+        return "a symbolic link";
+    default:
+        return "input/output error";
+    }
+}
+
+static void give_answer(const struct request *request, int error) {
+    static char line[PATH_MOST + 128];
+    struct mp_text text;
+    uint64_t copy = (uint64_t)mp_sys_getpid();
+    mp_text_init(&text, line, sizeof line);
+    if (error)
+        mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, reason(error));
+    else
+        mp_text_add(&text, "ok %lu %s\n", copy, request->path);
+    long fd = mp_sys_open(request->answer, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return;
+    mp_sys_write((int)fd, line, text.length);
+    mp_sys_close((int)fd);
+}
+
+static _Noreturn void be_the_copy(const struct request *request) {
+    mp_sys_become_copy();
+    int error = write_file(request);
+    if (request->answer)
+        give_answer(request, error);
+    mp_sys_exit(-error);
+}
+
+/* ---- in the process ---- */
+
+bool mp_dump_can_start_sigsafe(void) {
+    return mp_tls.heap && !mp_slow_inside() && !mp_sampler_is_inside_sigsafe() && !mp_lock_all_mine;
+}
+
+/* Under the lock no signal is handled: a handler that dumps too would wait for its own thread. In
+ * the copy it stays so, for no handler of the program's must run there. */
+static void lock_dumps(uint64_t *mask) {
+    mp_sys_block_all(mask);
+    mp_lock_take(&dump_lock);
+}
+
+static void unlock_dumps(const uint64_t *mask) {
+    mp_lock_drop(&dump_lock);
+    mp_sys_unblock(mask);
+}
+
+/* The copy's pid, or -errno. */
+static long make_copy(struct request *request) {
+    mp_sampler_before_fork();
+    uint64_t before_ns = mp_sys_precise_ns();
+    mp_gate_close();
+    request->real_ns = mp_sys_real_ns();
+    request->now_ns = mp_sys_precise_ns();
+    long copy = mp_sys_copy();
+    if (copy == 0)
+        be_the_copy(request); /* with every lock held, and so passing through all of them */
+    mp_gate_open(false);
+    last_pause_ns = mp_sys_precise_ns() - before_ns;
+    mp_sampler_after_fork(false);
+    return copy;
+}
+
+static int wait_for(long copy) {
+    int status = 0;
+    long got;
+    do
+        got = mp_sys_wait_copy(copy, &status, 0);
+    while (got == -EINTR);
+    if (got < 0)
+        return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+static bool note_copy(long copy) {
+    for (unsigned i = 0; i < COPIES; i++) {
+        long none = 0;
+        if (atomic_compare_exchange_strong(&copies[i], &none, copy))
+            return true;
+    }
+    return false;
+}
+
+bool mp_dump_reap_sigsafe(void) {
+    bool others = false;
+    for (unsigned i = 0; i < COPIES; i++) {
+        long copy = copies[i];
+        int status;
+        if (copy > 0 && mp_sys_wait_copy(copy, &status, WNOHANG) != 0)
+            atomic_compare_exchange_strong(&copies[i], &copy, 0);
+        others |= copies[i] > 0;
+    }
+    return others;
+}
+
+/* Under the lock. */
+static int start_dump(const char *path, const char *answer, long *copy) {
+    struct request request = {
+        .path = path,
+        .answer = answer,
+        .pid = mp_sys_getpid(),
+        .parent_pid = mp_sys_getppid(),
+    };
+    int error = 0;
+    dump_count++;
+    if (!path) {
+        error = fill_in_path(path_now, sizeof path_now);
+        request.path = path_now;
+    }
+    if (!error && !mp_headroom_is_there())
+        error = -ENOMEM;
+    if (!error) {
+        *copy = make_copy(&request);
+        error = *copy < 0 ? (int)*copy : 0;
+    }
+    if (error && answer)
+        give_answer(&request, error);
+    return error;
+}
+
+int mp_dump_write_sigsafe(const char *path) {
+    long copy = 0;
+    uint64_t mask;
+    lock_dumps(&mask);
+    int error = start_dump(path, NULL, &copy);
+    unlock_dumps(&mask);
+    return error ? error : wait_for(copy);
+}
+
+int mp_dump_begin_sigsafe(const char *path, const char *answer) {
+    long copy = 0;
+    uint64_t mask;
+    mp_dump_reap_sigsafe();
+    lock_dumps(&mask);
+    int error = start_dump(path, answer, &copy);
+    unlock_dumps(&mask);
+    if (!error && !note_copy(copy))
+        wait_for(copy); /* so many at once: one after the other then */
+    return error;
+}
+
+void mp_dump_at_exit(void) {
+    int error = mp_dump_write_sigsafe(NULL);
+    if (error)
+        mp_say("no dump at exit: %s: %s", path_now, reason(error));
+}
+
+void mp_dump_before_fork(void) {
+    mp_lock_take(&dump_lock);
+}
+
+void mp_dump_after_fork(bool child) {
+    if (!child) {
+        mp_lock_drop(&dump_lock);
+        return;
+    }
+    for (unsigned i = 0; i < COPIES; i++)
+        copies[i] = 0;
+    dump_count = 0;
+    last_pause_ns = 0;
+    started_real_ns = mp_sys_real_ns();
+    started_ns = mp_sys_precise_ns();
+    mp_lock_reset(&dump_lock);
+}
+
+void mp_dump_start(void) {
+    started_pid = mp_sys_getpid();
+    started_real_ns = mp_sys_real_ns();
+    started_ns = mp_sys_precise_ns();
+    long n = mp_options.dump[0] == '/' ? 0 : mp_sys_getcwd(directory, sizeof directory - 1);
+    if (n > 1 && directory[0] == '/' && directory[n - 2] != '/')
+        strcpy(directory + n - 1, "/");
+    else if (n <= 0 || directory[0] != '/')
+        directory[0] = '\0';
+}

@@ -1,0 +1,41 @@
+/* A dump: a copy of the process, made through the heap's gate, writes what it holds to a file. The
+ * process itself stands still for the copying alone, and only where its threads want something of
+ * the heap's slow paths. The copy is nobody's business: no signal, no wait of the program's sees
+ * it, it holds no descriptor and takes time only when nobody else wants it.
+ *
+ * One dump at a time (lock rank DUMP). Any thread that is in none of our slow paths; async-signal-
+ * safe under that condition, which mp_dump_can_start_sigsafe tells. */
+#ifndef MP_CONTROL_DUMP_H
+#define MP_CONTROL_DUMP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* At start-up: where dumps go is settled while the working directory is the one that the user sees.
+ */
+void mp_dump_start(void);
+
+bool mp_dump_can_start_sigsafe(void);
+
+/* Writes a dump to `path`, or where the option says when NULL, and waits for its end. 0 or -errno.
+ */
+int mp_dump_write_sigsafe(const char *path);
+
+/* The same without waiting, for one who asks from outside: the copy leaves its answer in the file
+ * `answer`, a line "ok COPY PATH" or "error COPY TEXT"; COPY: its pid. 0 or -errno when there is no
+ * copy. */
+int mp_dump_begin_sigsafe(const char *path, const char *answer);
+
+/* Takes note of copies that have ended; true while there are others. */
+bool mp_dump_reap_sigsafe(void);
+
+/* dump_exit=1; a failure is said. */
+void mp_dump_at_exit(void);
+
+/* The lock is taken before the sampler's and the heap's. A child's dumps are counted anew, and its
+ * parent's copies are not its own. */
+void mp_dump_before_fork(void);
+void mp_dump_after_fork(bool child);
+
+#endif

@@ -1,0 +1,116 @@
+#include "control/request.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include <memprof/request.h>
+
+#include "control/dump.h"
+#include "heap/hooks.h"
+#include "platform/options.h"
+#include "platform/say.h"
+#include "platform/sys.h"
+
+/* Handlers run on whatever stack there is: what is large is here, one request at a time. */
+static struct {
+    atomic_flag busy;
+    char path[128];
+    char answer[128];
+    char text[4200];
+} request = {.busy = ATOMIC_FLAG_INIT};
+
+#define REAP_MS 50u
+
+static _Atomic(bool) pending; /* a request waits for the end of a slow path */
+static _Atomic(uint64_t) reap_after_ms;
+
+static void make_path(char *path, size_t size, const char *what) {
+    struct mp_text text;
+    mp_text_init(&text, path, size);
+    mp_text_add(&text, MEMPROF_REQUEST_FOLDER "%u/%lu.%s", mp_sys_getuid(),
+                (uint64_t)mp_sys_getpid(), what);
+}
+
+/* Takes the request; false: there is none that may be obeyed. */
+static bool take_request(void) {
+    uint32_t owner;
+    make_path(request.path, sizeof request.path, "request");
+    long fd = mp_sys_open(request.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    bool good = mp_sys_owner((int)fd, &owner) == 0 && (owner == 0 || owner == mp_sys_getuid());
+    long n = good ? mp_sys_read((int)fd, request.text, sizeof request.text - 1) : 0;
+    mp_sys_close((int)fd);
+    if (!good)
+        return false;
+    mp_sys_unlink(request.path);
+    request.text[n > 0 ? n : 0] = '\0';
+    char *end = strchr(request.text, '\n');
+    if (end)
+        *end = '\0';
+    return end != NULL; /* what is not whole is not obeyed */
+}
+
+/* To the end of a slow path. */
+static void leave_it(void) {
+    atomic_store_explicit(&pending, true, memory_order_relaxed);
+    mp_hooks_ask_sigsafe();
+}
+
+static void obey(void) {
+    if (atomic_flag_test_and_set_explicit(&request.busy, memory_order_acquire)) {
+        leave_it();
+        return;
+    }
+    if (take_request()) {
+        make_path(request.answer, sizeof request.answer, "answer");
+        if (strncmp(request.text, "dump ", 5) == 0)
+            mp_dump_begin_sigsafe(request.text + 5, request.answer);
+        else if (strcmp(request.text, "dump") == 0)
+            mp_dump_begin_sigsafe(NULL, request.answer);
+    }
+    /* A copy that has ended is a zombie until it is waited for: by the command's second signal, or
+     * on a slow path, whichever comes first. */
+    reap_after_ms = mp_sys_now_ms() + REAP_MS;
+    if (mp_dump_reap_sigsafe())
+        mp_hooks_ask_sigsafe();
+    atomic_flag_clear_explicit(&request.busy, memory_order_release);
+}
+
+/* At the end of a slow path. */
+static void asked(void) {
+    if (!atomic_exchange_explicit(&pending, false, memory_order_relaxed) &&
+        mp_sys_now_ms() < reap_after_ms)
+        mp_hooks_ask_sigsafe();
+    else
+        obey();
+}
+
+static void on_signal(int number, siginfo_t *info, void *context) {
+    (void)number;
+    (void)context;
+    if (info->si_code != SI_QUEUE || info->si_value.sival_int != MEMPROF_REQUEST_VALUE)
+        return; /* not from our command */
+    if (mp_dump_can_start_sigsafe())
+        obey();
+    else
+        leave_it();
+}
+
+void mp_request_start(void) {
+    if (mp_options.signal == MP_NUMBER_OFF)
+        return;
+    int number =
+        mp_options.signal == MP_NUMBER_AUTO ? MEMPROF_REQUEST_SIGNAL : (int)mp_options.signal;
+    struct sigaction before, action = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    action.sa_sigaction = on_signal;
+    if (sigaction(number, NULL, &before) != 0 || before.sa_handler != SIG_DFL) {
+        if (mp_options.signal != MP_NUMBER_AUTO)
+            mp_say("signal %d is taken: requests by signal are off", number);
+        return;
+    }
+    mp_hooks.asked = asked;
+    sigaction(number, &action, NULL);
+}

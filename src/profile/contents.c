@@ -1,0 +1,213 @@
+#include "profile/contents.h"
+
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/census.h"
+#include "heap/huge.h"
+#include "heap/thread.h"
+#include "platform/sys.h"
+#include "profile/live.h"
+#include "profile/sampler.h"
+#include "profile/stacks.h"
+#include "record/maps.h"
+#include "record/memory.h"
+#include "record/modules.h"
+#include "record/writer.h"
+
+/* ---- what the map is of ---- */
+
+static bool overlaps(const struct memprof_dump_map *map, uintptr_t start, uintptr_t end) {
+    return map->start < end && map->end > start;
+}
+
+static bool is_heap(const struct memprof_dump_map *map) {
+    for (uint32_t r = 0; r < mp_range_count; r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        if (overlaps(map, range->base, range->base + ((uintptr_t)range->limit << MP_SLICE_SHIFT)))
+            return true;
+    }
+    return false;
+}
+
+static bool is_table(const struct memprof_dump_map *map) {
+    for (uint32_t r = 0; r < mp_range_count; r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        if (overlaps(map, (uintptr_t)range->meta, (uintptr_t)(range->meta + range->meta_entries)))
+            return true;
+    }
+    return false;
+}
+
+/* A thread's control block stands at the upper end of its stack. */
+static bool is_thread_stack(const struct memprof_dump_map *map) {
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        const struct mp_heap *heap = mp_heap_by_number(n);
+        if (heap->state == MP_HEAP_LIVE && heap->owner >= map->start && heap->owner < map->end)
+            return true;
+    }
+    return false;
+}
+
+static enum memprof_dump_map_kind kind_of(const struct memprof_dump_map *map, const char *path) {
+    if (strcmp(path, "[stack]") == 0)
+        return MEMPROF_MAP_STACK;
+    if (strcmp(path, "[heap]") == 0)
+        return MEMPROF_MAP_BRK;
+    if (path[0] == '[' && strncmp(path, "[anon", 5) != 0)
+        return MEMPROF_MAP_SPECIAL;
+    if (path[0] == '/')
+        return MEMPROF_MAP_FILE;
+    if (is_heap(map))
+        return MEMPROF_MAP_HEAP;
+    if (is_table(map))
+        return MEMPROF_MAP_METADATA;
+    if (is_thread_stack(map))
+        return MEMPROF_MAP_STACK;
+    if (mp_huge_peek_overlap(map->start, map->end))
+        return MEMPROF_MAP_BLOCK;
+    return MEMPROF_MAP_OTHER;
+}
+
+static void write_map(struct memprof_dump_map *map, const char *path, void *unused) {
+    (void)unused;
+    map->kind = (uint16_t)kind_of(map, path);
+    map->path = mp_writer_text(path);
+    mp_writer_add(map, sizeof *map);
+}
+
+/* ---- stacks and samples ---- */
+
+static void write_frames(const struct mp_stack *stack, void *unused) {
+    (void)unused;
+    mp_writer_add(stack->frames, stack->depth * sizeof stack->frames[0]);
+}
+
+static void write_stack(const struct mp_stack *stack, void *context) {
+    uint64_t *frame = context;
+    const struct memprof_dump_stack record = {
+        .frame = *frame,
+        .depth = stack->depth,
+        .flags = stack->flags,
+        .allocated_samples = stack->allocated.samples,
+        .freed_samples = stack->freed.samples,
+        .allocated_objects = (double)stack->allocated.objects / MP_OBJECTS_ONE,
+        .allocated_bytes = (double)stack->allocated.bytes / MP_BYTES_ONE,
+        .freed_objects = (double)stack->freed.objects / MP_OBJECTS_ONE,
+        .freed_bytes = (double)stack->freed.bytes / MP_BYTES_ONE,
+    };
+    *frame += stack->depth;
+    mp_writer_add(&record, sizeof record);
+}
+
+static void write_sample(const struct mp_live *live, void *context) {
+    const uint64_t *now_ns = context;
+    const struct memprof_dump_sample record = {
+        .serial = live->serial,
+        .address = live->address,
+        .size = live->size,
+        .coin = live->coin,
+        .rate = live->rate,
+        .age_ns = *now_ns > live->born_ns ? *now_ns - live->born_ns : 0,
+        .stack = mp_stacks_get(live->stack)->number,
+        .thread = live->thread,
+    };
+    mp_writer_add(&record, sizeof record);
+}
+
+static void write_modules(void) {
+    for (uint32_t n = 1; n <= mp_modules_count(); n++) {
+        const struct mp_module *module = mp_modules_get(n);
+        struct memprof_dump_module record = {
+            .start = module->start,
+            .end = module->end,
+            .bias = module->bias,
+            .path = mp_writer_text(module->path),
+            .flags = mp_modules_is_loaded(module) ? 0 : MEMPROF_MODULE_GONE,
+            .build_id_size = module->build_id_size,
+        };
+        memcpy(record.build_id, module->build_id, module->build_id_size);
+        mp_writer_add(&record, sizeof record);
+    }
+}
+
+/* ---- the heap ---- */
+
+static void write_classes(const struct mp_census *census) {
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        const struct mp_census_class *class = &census->classes[c];
+        const struct memprof_dump_class record = {
+            .size = mp_class_size(c),
+            .kind = MEMPROF_CLASS_SIZED,
+            .pages = class->pages,
+            .live_objects = class->live,
+            .live_bytes = class->live * mp_class_size(c),
+            .free_objects = class->free,
+            .stranded_bytes = class->free * mp_class_size(c),
+        };
+        mp_writer_add(&record, sizeof record);
+    }
+    const struct memprof_dump_class large = {
+        .kind = MEMPROF_CLASS_LARGE,
+        .pages = census->large_blocks,
+        .live_objects = census->large_blocks,
+        .live_bytes = census->large_bytes,
+    };
+    const struct memprof_dump_class mapped = {
+        .kind = MEMPROF_CLASS_MAPPED,
+        .pages = census->huge_blocks,
+        .live_objects = census->huge_blocks,
+        .live_bytes = census->huge_bytes,
+    };
+    mp_writer_add(&large, sizeof large);
+    mp_writer_add(&mapped, sizeof mapped);
+}
+
+static void fill_in(struct memprof_dump_process *process, const struct mp_census *census,
+                    long pid) {
+    struct mp_sampler_counts counts;
+    struct mp_stats stats;
+    mp_sampler_get_counts(&counts);
+    mp_stats_get(&stats);
+    process->exe = mp_writer_text(mp_modules_program());
+    process->rate = mp_sampler_rate();
+    process->seed = mp_sampler_seed();
+    process->unwinder = mp_sampler_unwinder();
+    process->page_size = 4096;
+    process->threads = (uint32_t)stats.threads;
+    process->samples_taken = counts.taken;
+    process->samples_dropped = counts.dropped;
+    process->live_bytes = census->live_bytes;
+    process->live_objects = census->live_blocks;
+    process->allocated_objects = stats.allocated_blocks;
+    process->cached_bytes = stats.cached_max_bytes;
+    process->fragmented_bytes = 0;
+    for (unsigned c = 0; c < MP_CLASSES; c++)
+        process->fragmented_bytes += census->classes[c].free * mp_class_size(c);
+    process->purgeable_bytes = stats.purgeable_bytes;
+    process->metadata_bytes = stats.metadata_bytes;
+    process->profile_bytes = mp_record_bytes();
+    process->rss_bytes = mp_maps_resident(pid);
+}
+
+#define WRITE(kind, type, body)                                                                    \
+    do {                                                                                           \
+        mp_writer_begin(kind, sizeof(type));                                                       \
+        body;                                                                                      \
+        mp_writer_end();                                                                           \
+    } while (0)
+
+void mp_contents_write(struct memprof_dump_process *process, long pid) {
+    static struct mp_census census;
+    uint64_t frame = 0, now_ns = mp_sys_now_ns();
+    mp_census(&census);
+    fill_in(process, &census, pid);
+    WRITE(MEMPROF_DUMP_PROCESS, struct memprof_dump_process,
+          mp_writer_add(process, sizeof *process));
+    WRITE(MEMPROF_DUMP_MODULES, struct memprof_dump_module, write_modules());
+    WRITE(MEMPROF_DUMP_FRAMES, uint64_t, mp_stacks_each(write_frames, NULL));
+    WRITE(MEMPROF_DUMP_STACKS, struct memprof_dump_stack, mp_stacks_each(write_stack, &frame));
+    WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &now_ns));
+    WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
+    WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
+}

@@ -1,0 +1,220 @@
+#include "profile/sampler.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include <memprof/dump.h>
+
+#include "heap/heap.h"
+#include "heap/hooks.h"
+#include "heap/misuse.h"
+#include "platform/options.h"
+#include "platform/sys.h"
+#include "profile/chance.h"
+#include "profile/live.h"
+#include "profile/stacks.h"
+#include "profile/unwind.h"
+#include "record/modules.h"
+
+#define RATE_AUTO ((uint64_t)512 << 10)
+
+_Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF_STACK_BROKEN, "");
+
+static uint64_t rate, seed;
+static uint32_t unwinder;
+static unsigned depth;
+static _Atomic(uint64_t) serial;  /* of the last sample */
+static _Atomic(uint64_t) dropped; /* samples */
+
+/* What this thread is in; the first two are looked at by signal handlers of its own. */
+static __thread struct {
+    unsigned inside;
+    struct mp_live moving; /* taken out by `resizing`, until `resized` */
+} here __attribute__((tls_model("initial-exec")));
+
+bool mp_sampler_is_inside_sigsafe(void) {
+    return here.inside != 0;
+}
+
+void mp_sampler_enter(void) {
+    here.inside++;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+void mp_sampler_leave(void) {
+    atomic_signal_fence(memory_order_seq_cst);
+    here.inside--;
+}
+
+/* ---- which blocks ---- */
+
+/* Draws of threads that have no heap, at their very end. */
+static uint64_t *stream_of(struct mp_heap *heap) {
+    static __thread uint64_t heapless __attribute__((tls_model("initial-exec")));
+    uint64_t *state = heap ? &heap->random : &heapless;
+    if (!*state)
+        *state = mp_chance_stream(seed, heap ? heap->number : mp_arch_thread_pointer());
+    return state;
+}
+
+static uint32_t countdown(struct mp_heap *heap, unsigned class) {
+    return mp_chance_count(stream_of(heap), mp_class_size(class), rate);
+}
+
+static int toss_large(size_t bytes) {
+    return mp_chance_toss(stream_of(mp_tls.heap), mp_chance_of(bytes, rate));
+}
+
+static double weight_of(const struct mp_live *sample) {
+    return 1 / mp_chance_of(sample->coin, sample->rate);
+}
+
+/* ---- what is kept of them ---- */
+
+/* The stack of the call that the thread is in; 0: no memory. */
+static uint32_t stack_here(void) {
+    uint64_t frames[MP_DEPTH_MAX];
+    const void *caller = mp_misuse_called_from();
+    struct mp_unwound unwound = mp_unwind(frames, depth, caller);
+    if (!unwound.depth) {
+        frames[0] = (uintptr_t)caller;
+        unwound.depth = 1;
+        unwound.flags = MEMPROF_STACK_BROKEN;
+    }
+    for (unsigned i = 0; i < unwound.depth; i++) {
+        uint64_t exact = frames[i] & MP_UNWIND_EXACT, address = MEMPROF_FRAME_ADDRESS(frames[i]);
+        /* A call may be its module's last instruction: it is looked up by the byte before. */
+        uint64_t module = mp_modules_find(address - !exact);
+        frames[i] = exact | module << 48 | address;
+    }
+    return mp_stacks_find(frames, unwound.depth, unwound.flags);
+}
+
+static void record(struct mp_live *sample) {
+    sample->stack = stack_here();
+    if (!sample->stack || !mp_live_add(sample)) {
+        atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+        return;
+    }
+    mp_stack_add(&mp_stacks_get(sample->stack)->allocated, weight_of(sample), sample->size);
+}
+
+static void forget(const struct mp_live *sample) {
+    mp_stack_add(&mp_stacks_get(sample->stack)->freed, weight_of(sample), sample->size);
+}
+
+static void sampled(void *block, void *place, size_t size, size_t usable) {
+    (void)place;
+    struct mp_live sample = {
+        .address = (uintptr_t)block,
+        .size = size,
+        .coin = usable,
+        .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
+        .born_ns = mp_sys_now_ns(),
+        .rate = (uint32_t)rate,
+        .thread = mp_tls.heap ? mp_tls.heap->number : 0,
+    };
+    if (here.inside) { /* an unwinder's own allocation */
+        atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+        return;
+    }
+    mp_sampler_enter();
+    record(&sample);
+    mp_sampler_leave();
+}
+
+static void freed(void *block) {
+    struct mp_live sample;
+    mp_sampler_enter();
+    if (mp_live_take((uintptr_t)block, &sample))
+        forget(&sample);
+    mp_sampler_leave();
+}
+
+static void resizing(void *block) {
+    mp_sampler_enter(); /* left by resized */
+    if (!mp_live_take((uintptr_t)block, &here.moving))
+        here.moving.address = 0;
+}
+
+/* A sample that has shrunk stays one with the chance that its new size has under its old: so that
+ * any block is a sample with the chance of its size, whatever it was before. */
+static int resized(void *block, size_t size, size_t usable) {
+    struct mp_live *sample = &here.moving;
+    int still = 1;
+    if (!sample->address) {
+        /* It was dropped; let it be, as a sample without a record. */
+    } else if (!block) {
+        if (!mp_live_add(sample))
+            forget(sample);
+    } else {
+        forget(sample);
+        if (usable < sample->coin)
+            still = mp_chance_toss(stream_of(mp_tls.heap),
+                                   mp_chance_of(usable, rate) / mp_chance_of(sample->coin, rate));
+        sample->address = (uintptr_t)block;
+        sample->size = size;
+        sample->coin = usable;
+        sample->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
+        sample->born_ns = mp_sys_now_ns();
+        if (still)
+            record(sample);
+    }
+    mp_sampler_leave();
+    return still;
+}
+
+/* ---- start and fork ---- */
+
+static uint64_t random_seed(void) {
+    uint64_t bits;
+    if (mp_sys_getrandom(&bits, sizeof bits) != (long)sizeof bits)
+        bits = mp_sys_precise_ns() ^ (uint64_t)mp_sys_getpid() << 32 ^ (uintptr_t)&bits;
+    return bits;
+}
+
+void mp_sampler_start(void) {
+    rate = mp_options.rate == MP_NUMBER_AUTO ? RATE_AUTO : mp_options.rate;
+    seed = mp_options.seed == MP_NUMBER_AUTO ? random_seed() : mp_options.seed;
+    depth = (unsigned)mp_options.depth;
+    mp_modules_start();
+    if (!rate)
+        return;
+    unwinder = (uint32_t)mp_unwind_start(mp_options.unwind);
+    mp_hooks.countdown = countdown;
+    mp_hooks.toss_large = toss_large;
+    mp_hooks.sampled = sampled;
+    mp_hooks.freed = freed;
+    mp_hooks.resizing = resizing;
+    mp_hooks.resized = resized;
+    mp_heap_arm();
+}
+
+uint64_t mp_sampler_rate(void) {
+    return rate;
+}
+
+uint64_t mp_sampler_seed(void) {
+    return seed;
+}
+
+uint32_t mp_sampler_unwinder(void) {
+    return unwinder;
+}
+
+void mp_sampler_get_counts(struct mp_sampler_counts *counts) {
+    counts->taken = atomic_load_explicit(&serial, memory_order_relaxed);
+    counts->dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+void mp_sampler_before_fork(void) {
+    mp_stacks_before_fork();
+    mp_modules_before_fork();
+    mp_live_before_fork();
+}
+
+void mp_sampler_after_fork(bool child) {
+    mp_live_after_fork(child);
+    mp_modules_after_fork(child);
+    mp_stacks_after_fork(child);
+}

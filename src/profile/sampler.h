@@ -1,0 +1,37 @@
+/* The profiler in the heap's hooks: which blocks are samples, and the keeping of their records. A
+ * block of `bytes` is one with the chance 1 - exp(-bytes / rate), each independently of all others;
+ * `bytes` is the size of its class, or its whole pages. docs/sampling.md will have the estimator;
+ * chance.h has the arithmetic. */
+#ifndef MP_PROFILE_SAMPLER_H
+#define MP_PROFILE_SAMPLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* At start-up, single-threaded, the options read. With rate=0 the hooks stay empty. */
+void mp_sampler_start(void);
+
+/* Mean bytes between samples; 0: none are taken. */
+uint64_t mp_sampler_rate(void);
+uint64_t mp_sampler_seed(void);
+/* enum memprof_dump_unwinder */
+uint32_t mp_sampler_unwinder(void);
+
+struct mp_sampler_counts {
+    uint64_t taken;
+    uint64_t dropped; /* due, and not recorded: no memory, or from within the profiler itself */
+};
+void mp_sampler_get_counts(struct mp_sampler_counts *counts);
+
+/* Is this thread in the profiler now? A signal handler that finds so has to come back later. */
+bool mp_sampler_is_inside_sigsafe(void);
+
+/* For another part of the profiler: no sample is recorded in between; may nest. */
+void mp_sampler_enter(void);
+void mp_sampler_leave(void);
+
+/* All tables' locks, before the heap's gate is closed and after it is opened. */
+void mp_sampler_before_fork(void);
+void mp_sampler_after_fork(bool child);
+
+#endif

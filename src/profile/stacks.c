@@ -1,0 +1,164 @@
+#include "profile/stacks.h"
+
+#include <string.h>
+
+#include "platform/lock.h"
+#include "record/memory.h"
+
+/* Stacks stand one behind the other in chunks; a handle is a chunk's number and a place in it, in
+ * words, plus one. */
+#define CHUNK_WORDS 131072u /* 1 MiB, and the handle's low 17 bits */
+#define CHUNK_SHIFT 17
+#define CHUNKS      32767u
+
+/* From hash to handle: open addressing, at most half full. A slot has the hash's upper half on top,
+ * so that most strangers are told apart without a look at them. A larger index takes the place of
+ * one that readers may still be in: the old ones stay, together less than the last. */
+struct index {
+    uint32_t mask;
+    _Atomic(uint64_t) slots[];
+};
+
+#define FIRST_SLOTS 1024u
+
+static struct mp_lock stacks_lock = MP_LOCK_INIT(MP_RANK_STACKS);
+static uint64_t *chunks[CHUNKS];
+static uint32_t chunk_count, chunk_used; /* used words of the last */
+static _Atomic(uint32_t) stack_count;
+static _Atomic(struct index *) index_now;
+
+struct mp_stack *mp_stacks_get(uint32_t handle) {
+    uint32_t place = handle - 1;
+    return (struct mp_stack *)&chunks[place >> CHUNK_SHIFT][place & (CHUNK_WORDS - 1)];
+}
+
+static uint32_t hash_of(const uint64_t *frames, unsigned depth, unsigned flags) {
+    uint64_t h = depth * 0x9e3779b97f4a7c15u + flags;
+    for (unsigned i = 0; i < depth; i++) {
+        h = (h ^ frames[i]) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    return (uint32_t)(h ^ (h >> 29));
+}
+
+static bool is_same(const struct mp_stack *stack, const uint64_t *frames, unsigned depth,
+                    unsigned flags) {
+    return stack->depth == depth && stack->flags == flags &&
+           memcmp(stack->frames, frames, depth * sizeof *frames) == 0;
+}
+
+static uint32_t find(struct index *index, uint32_t hash, const uint64_t *frames, unsigned depth,
+                     unsigned flags) {
+    for (uint32_t i = hash;; i++) {
+        /* acquire: who sees the handle sees the stack */
+        uint64_t slot = atomic_load_explicit(&index->slots[i & index->mask], memory_order_acquire);
+        if (!slot)
+            return 0;
+        if ((uint32_t)(slot >> 32) == hash &&
+            is_same(mp_stacks_get((uint32_t)slot), frames, depth, flags))
+            return (uint32_t)slot;
+    }
+}
+
+static void put(struct index *index, uint32_t hash, uint32_t handle) {
+    uint32_t i = hash;
+    while (atomic_load_explicit(&index->slots[i & index->mask], memory_order_relaxed))
+        i++;
+    atomic_store_explicit(&index->slots[i & index->mask], (uint64_t)hash << 32 | handle,
+                          memory_order_release);
+}
+
+/* An index with room for one more; NULL: no memory. */
+static struct index *roomy_index(void) {
+    struct index *old = atomic_load_explicit(&index_now, memory_order_relaxed);
+    uint32_t slots = old ? old->mask + 1 : 0;
+    if (old && (stack_count + 1) * 2 <= slots)
+        return old;
+    slots = old ? slots * 2 : FIRST_SLOTS;
+    struct index *larger = mp_record_alloc(sizeof *larger + slots * sizeof larger->slots[0]);
+    if (!larger)
+        return NULL;
+    larger->mask = slots - 1;
+    for (uint32_t i = 0; old && i <= old->mask; i++) {
+        uint64_t slot = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
+        if (slot)
+            put(larger, (uint32_t)(slot >> 32), (uint32_t)slot);
+    }
+    atomic_store_explicit(&index_now, larger, memory_order_release);
+    return larger;
+}
+
+static uint32_t new_stack(size_t words) {
+    if (!chunk_count || CHUNK_WORDS - chunk_used < words) {
+        if (chunk_count == CHUNKS)
+            return 0;
+        chunks[chunk_count] = mp_record_alloc(CHUNK_WORDS * sizeof(uint64_t));
+        if (!chunks[chunk_count])
+            return 0;
+        chunk_count++;
+        chunk_used = 0;
+    }
+    uint32_t handle = ((chunk_count - 1) << CHUNK_SHIFT) + chunk_used + 1;
+    chunk_used += (uint32_t)words;
+    return handle;
+}
+
+static uint32_t add(uint32_t hash, const uint64_t *frames, unsigned depth, unsigned flags) {
+    struct index *index = roomy_index();
+    uint32_t handle = index ? new_stack(sizeof(struct mp_stack) / 8 + depth) : 0;
+    if (!handle)
+        return 0;
+    struct mp_stack *stack = mp_stacks_get(handle);
+    stack->hash = hash;
+    stack->number = stack_count;
+    stack->depth = (uint16_t)depth;
+    stack->flags = (uint16_t)flags;
+    memcpy(stack->frames, frames, depth * sizeof *frames);
+    put(index, hash, handle);
+    atomic_store_explicit(&stack_count, stack_count + 1, memory_order_release);
+    return handle;
+}
+
+uint32_t mp_stacks_find(const uint64_t *frames, unsigned depth, unsigned flags) {
+    uint32_t hash = hash_of(frames, depth, flags);
+    struct index *index = atomic_load_explicit(&index_now, memory_order_acquire);
+    uint32_t handle = index ? find(index, hash, frames, depth, flags) : 0;
+    if (handle)
+        return handle;
+    mp_lock_take(&stacks_lock);
+    index = atomic_load_explicit(&index_now, memory_order_relaxed);
+    handle = index ? find(index, hash, frames, depth, flags) : 0;
+    if (!handle)
+        handle = add(hash, frames, depth, flags);
+    mp_lock_drop(&stacks_lock);
+    return handle;
+}
+
+uint32_t mp_stacks_count(void) {
+    return atomic_load_explicit(&stack_count, memory_order_acquire);
+}
+
+void mp_stacks_each(void (*visit)(const struct mp_stack *stack, void *context), void *context) {
+    uint32_t left = mp_stacks_count();
+    for (uint32_t chunk = 0; chunk < chunk_count; chunk++) {
+        for (uint32_t at = 0; left && at < CHUNK_WORDS; left--) {
+            const struct mp_stack *stack = (const struct mp_stack *)&chunks[chunk][at];
+            /* The next stack did not fit behind the last one of a chunk. */
+            if (!stack->depth)
+                break;
+            visit(stack, context);
+            at += (uint32_t)(sizeof *stack / 8 + stack->depth);
+        }
+    }
+}
+
+void mp_stacks_before_fork(void) {
+    mp_lock_take(&stacks_lock);
+}
+
+void mp_stacks_after_fork(bool child) {
+    if (child)
+        mp_lock_reset(&stacks_lock);
+    else
+        mp_lock_drop(&stacks_lock);
+}

@@ -1,0 +1,36 @@
+#include "profile/unwind.h"
+
+#include <stddef.h>
+
+#include "memprof/dump.h"
+#include "platform/arch.h"
+#include "profile/stack.h"
+
+/* Written once at start-up. */
+static int backend = MEMPROF_UNWIND_FP;
+
+int mp_unwind_start(int wanted) {
+    mp_stack_start();
+    if (wanted == MP_UNWIND_LIBUNWIND && mp_libunwind_start() == 0)
+        backend = MEMPROF_UNWIND_LIBUNWIND;
+    else if (wanted != MP_UNWIND_FP && mp_cfi_start() == 0)
+        backend = MEMPROF_UNWIND_CFI;
+    else
+        backend = MEMPROF_UNWIND_FP;
+    return backend;
+}
+
+MP_INLINE struct mp_unwound capture(uint64_t *frames, unsigned max, const void *caller) {
+    if (MP_LIKELY(backend == MEMPROF_UNWIND_CFI))
+        return mp_cfi_capture(frames, max, caller);
+    if (backend == MEMPROF_UNWIND_FP)
+        return mp_fp_capture(frames, max, caller);
+    return mp_libunwind_capture(frames, max, caller);
+}
+
+MP_NOINLINE struct mp_unwound mp_unwind(uint64_t *frames, unsigned max, const void *caller) {
+    struct mp_unwound unwound = capture(frames, max, caller);
+    if (MP_UNLIKELY(!unwound.depth) && caller)
+        unwound = capture(frames, max, NULL);
+    return unwound;
+}

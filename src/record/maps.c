@@ -1,0 +1,148 @@
+#include "record/maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "platform/say.h"
+#include "platform/sys.h"
+
+#define LINE_MOST 4352u /* a path and what stands before it */
+
+struct parser {
+    mp_maps_visitor *visit;
+    void *context;
+    bool pending; /* a map whose lines are being read */
+    struct memprof_dump_map map;
+    char path[LINE_MOST];
+};
+
+static const char *number(const char *at, unsigned base, uint64_t *out) {
+    *out = 0;
+    for (;; at++) {
+        unsigned digit = *at >= '0' && *at <= '9'   ? (unsigned)(*at - '0')
+                         : *at >= 'a' && *at <= 'f' ? (unsigned)(*at - 'a') + 10
+                                                    : 99;
+        if (digit >= base)
+            return at;
+        *out = *out * base + digit;
+    }
+}
+
+static void finish(struct parser *parser) {
+    if (parser->pending)
+        parser->visit(&parser->map, parser->path, parser->context);
+    parser->pending = false;
+}
+
+/* "START-END rwxp OFFSET DEV INODE    PATH" */
+static bool parse_head(struct parser *parser, const char *line) {
+    struct memprof_dump_map map = {0};
+    const char *at = number(line, 16, &map.start);
+    if (at == line || *at != '-')
+        return false;
+    at = number(at + 1, 16, &map.end);
+    if (*at != ' ' || strlen(at) < 5)
+        return false;
+    map.access =
+        (uint16_t)((at[1] == 'r' ? MEMPROF_MAP_READ : 0) | (at[2] == 'w' ? MEMPROF_MAP_WRITE : 0) |
+                   (at[3] == 'x' ? MEMPROF_MAP_EXEC : 0) | (at[4] == 's' ? MEMPROF_MAP_SHARED : 0));
+    at = number(at + 5 + (at[5] == ' '), 16, &map.file_offset);
+    for (int words = 0; words < 2; words++) { /* device and inode */
+        at += strspn(at, " ");
+        at += strcspn(at, " ");
+    }
+    at += strspn(at, " ");
+    finish(parser);
+    strcpy(parser->path, at);
+    parser->map = map;
+    parser->pending = true;
+    return true;
+}
+
+/* "Rss:      120 kB" */
+static void parse_field(const char *line, const char *name, uint64_t *out) {
+    size_t length = strlen(name);
+    uint64_t kib;
+    if (strncmp(line, name, length) != 0)
+        return;
+    number(line + length + strspn(line + length, " "), 10, &kib);
+    *out = kib * 1024;
+}
+
+static void parse_line(struct parser *parser, const char *line) {
+    bool head = line[0] >= '0' && (line[0] <= '9' || (line[0] >= 'a' && line[0] <= 'f'));
+    if ((head && parse_head(parser, line)) || !parser->pending)
+        return;
+    parse_field(line, "Rss:", &parser->map.rss_bytes);
+    parse_field(line, "Private_Dirty:", &parser->map.dirty_bytes);
+    parse_field(line, "Swap:", &parser->map.swap_bytes);
+}
+
+static int parse_file(int fd, struct parser *parser) {
+    static char buffer[16384 + 1];
+    size_t kept = 0;
+    for (;;) {
+        long n = mp_sys_read(fd, buffer + kept, sizeof buffer - 1 - kept);
+        if (n < 0)
+            return (int)n;
+        if (n == 0)
+            break;
+        size_t end = kept + (size_t)n;
+        buffer[end] = '\0';
+        char *line = buffer, *newline;
+        while ((newline = strchr(line, '\n')) != NULL) {
+            *newline = '\0';
+            if ((size_t)(newline - line) < LINE_MOST)
+                parse_line(parser, line);
+            line = newline + 1;
+        }
+        kept = end - (size_t)(line - buffer);
+        if (kept >= sizeof buffer - 1)
+            kept = 0; /* no line of the kernel's is as long: give it up */
+        memmove(buffer, line, kept);
+    }
+    finish(parser);
+    return 0;
+}
+
+static long open_of(long pid, const char *file) {
+    char path[64];
+    struct mp_text text;
+    mp_text_init(&text, path, sizeof path);
+    mp_text_add(&text, "/proc/%lu/%s", (uint64_t)pid, file);
+    return mp_sys_open(path, O_RDONLY, 0);
+}
+
+int mp_maps_each(long pid, mp_maps_visitor *visit, void *context) {
+    static struct parser parser;
+    memset(&parser, 0, sizeof parser);
+    parser.visit = visit;
+    parser.context = context;
+    long fd = open_of(pid, "smaps");
+    if (fd < 0)
+        fd = mp_sys_open("/proc/self/maps", O_RDONLY, 0);
+    if (fd < 0)
+        return (int)fd;
+    int error = parse_file((int)fd, &parser);
+    mp_sys_close((int)fd);
+    return error;
+}
+
+uint64_t mp_maps_resident(long pid) {
+    char line[128];
+    uint64_t size, pages = 0;
+    long fd = open_of(pid, "statm");
+    if (fd < 0)
+        return 0;
+    long n = mp_sys_read((int)fd, line, sizeof line - 1);
+    mp_sys_close((int)fd);
+    if (n <= 0)
+        return 0;
+    line[n] = '\0';
+    const char *at = number(line, 10, &size);
+    if (*at == ' ')
+        number(at + 1, 10, &pages);
+    return pages * 4096;
+}

@@ -1,0 +1,20 @@
+/* The process's memory map as the kernel tells it, with what is resident: /proc/PID/smaps, read and
+ * parsed as it streams by. Runs in a copy of the process with one thread; system calls only. */
+#ifndef MP_RECORD_MAPS_H
+#define MP_RECORD_MAPS_H
+
+#include <stdint.h>
+
+#include <memprof/dump.h>
+
+/* `path` is valid during the call. `map->path` and `map->kind` are left for the callee. */
+typedef void mp_maps_visitor(struct memprof_dump_map *map, const char *path, void *context);
+
+/* Of the process `pid`, or where that is not to be had of this one (then without what is resident).
+ * 0 or -errno. */
+int mp_maps_each(long pid, mp_maps_visitor *visit, void *context);
+
+/* Resident bytes of the process, 0 when unknown. */
+uint64_t mp_maps_resident(long pid);
+
+#endif
