@@ -1,0 +1,210 @@
+#include "v1.h"
+
+#include <memprof/dump.h>
+
+#include "build_dump.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* A frame as dump.h packs it; `module` counts from 1, 0: in none. */
+#define FRAME(exact, module, address)                                                              \
+    ((uint64_t)(exact) << 63 | (uint64_t)(module) << 48 | (uint64_t)(address))
+
+uint8_t *golden_v1(size_t *size) {
+    static struct build_texts texts;
+    const struct memprof_dump_process process = {
+        .time_ns = 1700000060000000000,
+        .start_time_ns = 1700000000000000000,
+        .uptime_ns = 60000000123,
+        .pid = 4242,
+        .parent_pid = 4200,
+        .uid = 1000,
+        .dump_number = 2,
+        .exe = build_text(&texts, "/usr/bin/leaky"),
+        .command = build_text(&texts, "leaky --port 80"),
+        .host = build_text(&texts, "host.example"),
+        .library = build_text(&texts, "0.1.0"),
+        .rate = 524288,
+        .seed = 0x123456789abcdef0,
+        .unwinder = MEMPROF_UNWIND_LIBUNWIND,
+        .depth = 64,
+        .page_size = 4096,
+        .threads = 3,
+        .samples_taken = 25,
+        .samples_dropped = 1,
+        .pause_ns = 1500000,
+        .live_bytes = 3145808,
+        .live_objects = 1500,
+        .allocated_objects = 90000,
+        .cached_bytes = 65536,
+        .fragmented_bytes = 98304,
+        .purgeable_bytes = 131072,
+        .metadata_bytes = 262144,
+        .profile_bytes = 196608,
+        .rss_bytes = 7340032,
+    };
+    const struct memprof_dump_module modules[] = {
+        {
+            .start = 0x555555554000,
+            .end = 0x555555560000,
+            .bias = 0x555555554000,
+            .path = build_text(&texts, "/usr/bin/leaky"),
+            .build_id_size = 20,
+            .build_id = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x10, 0x32,
+                         0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe, 0xde, 0xad, 0xbe, 0xef},
+        },
+        {
+            /* It has no build-id. */
+            .start = 0x7ffff7a00000,
+            .end = 0x7ffff7c00000,
+            .bias = 0x7ffff7a00000,
+            .path = build_text(&texts, "/lib/libc.so.6"),
+        },
+        {
+            .start = 0x7ffff7900000,
+            .end = 0x7ffff7910000,
+            .bias = 0x7ffff78ff000,
+            .path = build_text(&texts, "/opt/plugin.so"),
+            .flags = MEMPROF_MODULE_GONE,
+            .build_id_size = 8,
+            .build_id = {0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7},
+        },
+    };
+    const uint64_t frames[] = {
+        /* stack 0 */
+        FRAME(0, 1, 0x555555555123),
+        FRAME(0, 1, 0x555555555456),
+        FRAME(0, 2, 0x7ffff7a23d0a),
+        /* stack 1: its caller was interrupted by a signal; code of no module is last */
+        FRAME(0, 3, 0x7ffff7900777),
+        FRAME(1, 1, 0x555555555789),
+        FRAME(0, 0, 0x7ffff0001000),
+        /* stack 2 */
+        FRAME(0, 1, 0x555555555abc),
+    };
+    const struct memprof_dump_stack stacks[] = {
+        {
+            .frame = 0,
+            .depth = 3,
+            .allocated_samples = 20,
+            .freed_samples = 18,
+            .allocated_objects = 80.5,
+            .allocated_bytes = 5242880.25,
+            .freed_objects = 72,
+            .freed_bytes = 4194304,
+        },
+        {
+            .frame = 3,
+            .depth = 3,
+            .flags = MEMPROF_STACK_CUT,
+            .allocated_samples = 4,
+            .freed_samples = 4,
+            .allocated_objects = 4,
+            .allocated_bytes = 4194304,
+            .freed_objects = 4,
+            .freed_bytes = 4194304,
+        },
+        {
+            .frame = 6,
+            .depth = 1,
+            .flags = MEMPROF_STACK_BROKEN,
+            .allocated_samples = 1,
+            .allocated_objects = 5461.83,
+            .allocated_bytes = 546183,
+        },
+    };
+    const struct memprof_dump_sample samples[] = {
+        {
+            .serial = 7,
+            .address = 0x100000010000,
+            .size = 100000,
+            .coin = 131072,
+            .rate = 524288,
+            .age_ns = 30000000000,
+            .stack = 0,
+            .thread = 4242,
+        },
+        {
+            .serial = 24,
+            .address = 0x100000400000,
+            .size = 1048576,
+            .coin = 1048576,
+            .rate = 1,
+            .age_ns = 1000,
+            .stack = 0,
+            .thread = 4243,
+        },
+        {
+            .serial = 25,
+            .address = 0x100000020040,
+            .size = 90,
+            .coin = 96,
+            .rate = 524288,
+            .age_ns = 0,
+            .stack = 2,
+            .thread = 4244,
+        },
+    };
+    const struct memprof_dump_class classes[] = {
+        {
+            .size = 96,
+            .kind = MEMPROF_CLASS_SIZED,
+            .pages = 3,
+            .live_objects = 1498,
+            .live_bytes = 143808,
+            .free_objects = 548,
+            .stranded_bytes = 52608,
+        },
+        {
+            .kind = MEMPROF_CLASS_LARGE,
+            .pages = 1,
+            .live_objects = 1,
+            .live_bytes = 131072,
+        },
+        {
+            .kind = MEMPROF_CLASS_MAPPED,
+            .live_objects = 1,
+            .live_bytes = 1048576,
+        },
+    };
+    const struct memprof_dump_map maps[] = {
+        {
+            .start = 0x100000000000,
+            .end = 0x100000800000,
+            .rss_bytes = 3145728,
+            .dirty_bytes = 3145728,
+            .swap_bytes = 4096,
+            .kind = MEMPROF_MAP_HEAP,
+            .access = MEMPROF_MAP_READ | MEMPROF_MAP_WRITE,
+        },
+        {
+            .start = 0x555555555000,
+            .end = 0x555555556000,
+            .file_offset = 0x1000,
+            .rss_bytes = 4096,
+            .path = build_text(&texts, "/usr/bin/leaky"),
+            .kind = MEMPROF_MAP_FILE,
+            .access = MEMPROF_MAP_READ | MEMPROF_MAP_EXEC,
+        },
+        {
+            .start = 0x7ffffffde000,
+            .end = 0x7ffffffff000,
+            .rss_bytes = 16384,
+            .dirty_bytes = 16384,
+            .path = build_text(&texts, "[stack]"),
+            .kind = MEMPROF_MAP_STACK,
+            .access = MEMPROF_MAP_READ | MEMPROF_MAP_WRITE,
+        },
+    };
+    const struct build_section sections[] = {
+        {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, 0},
+        build_texts_section(&texts),
+        {MEMPROF_DUMP_MODULES, sizeof *modules, COUNT(modules), modules, 0},
+        {MEMPROF_DUMP_FRAMES, sizeof *frames, COUNT(frames), frames, 0},
+        {MEMPROF_DUMP_STACKS, sizeof *stacks, COUNT(stacks), stacks, 0},
+        {MEMPROF_DUMP_SAMPLES, sizeof *samples, COUNT(samples), samples, 0},
+        {MEMPROF_DUMP_CLASSES, sizeof *classes, COUNT(classes), classes, 0},
+        {MEMPROF_DUMP_MAPS, sizeof *maps, COUNT(maps), maps, 0},
+    };
+    return build_dump(sections, COUNT(sections), NULL, size);
+}

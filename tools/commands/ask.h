@@ -1,0 +1,15 @@
+/* Asks a running process for a dump: see src/control/request.h. */
+#ifndef COMMANDS_ASK_H
+#define COMMANDS_ASK_H
+
+#include <sys/types.h>
+
+#include "common.h"
+
+/* The process writes a dump to `path` (absolute), or to where its options say when NULL. Its
+ * answer, the path as it is seen from here, goes into `out`. 0, or -1 with the error. Waits for
+ * `seconds` at most. */
+int ask_dump(pid_t pid, const char *path, unsigned seconds, char out[4096],
+             struct tool_error *error);
+
+#endif

@@ -1,0 +1,139 @@
+/* JSON, as the manual pages state it: every key is there, what is unknown is null. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "analyze/totals.h"
+#include "render/output.h"
+#include "render/render.h"
+
+typedef unsigned long long ull;
+
+static void dump(FILE *stream, const struct dump *dump) {
+    const struct memprof_dump_process *process = dump->process;
+    fputs("{\"path\":", stream);
+    output_json(stream, dump->path);
+    fprintf(stream, ",\"pid\":%u,\"exe\":", process->pid);
+    output_json(stream, dump_text(dump, process->exe));
+    fprintf(stream,
+            ",\"time\":%llu.%09llu,\"rate\":%llu,\"live_bytes\":%llu,\"live_objects\":%llu,"
+            "\"rss_bytes\":%llu}",
+            (ull)process->time_ns / 1000000000u, (ull)process->time_ns % 1000000000u,
+            (ull)process->rate, (ull)process->live_bytes, (ull)process->live_objects,
+            (ull)process->rss_bytes);
+}
+
+static void frame(FILE *stream, const struct view *view, const struct frame *frame) {
+    bool place = frame->module && view->options.by == SITE_BY_STACK;
+    fputs("{\"function\":", stream);
+    output_json(stream, frame->function);
+    fputs(",\"file\":", stream);
+    output_json(stream, frame->file);
+    if (frame->line)
+        fprintf(stream, ",\"line\":%u", frame->line);
+    else
+        fputs(",\"line\":null", stream);
+    fputs(",\"module\":", stream);
+    output_json(stream, frame->module ? frame->module->path : NULL);
+    if (place)
+        fprintf(stream, ",\"offset\":%llu", (ull)frame->offset);
+    else
+        fputs(",\"offset\":null", stream);
+    fprintf(stream, ",\"inlined\":%s}", frame->inlined ? "true" : "false");
+}
+
+static void frames(FILE *stream, struct view *view, const struct site *site) {
+    const struct frame_list *list = sites_frames(&view->sites, site);
+    char name[TOOL_NUMBER];
+    fputs("\"frames\":[", stream);
+    if (view->options.by == SITE_BY_CLASS) {
+        struct frame class = {.function = render_class(name, site->class_size)};
+        frame(stream, view, &class);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        if (i > 0)
+            fputc(',', stream);
+        frame(stream, view, &list->at[i]);
+    }
+    fputs("]}", stream);
+}
+
+static void sites(FILE *stream, struct view *view) {
+    fputs("\"sites\":[", stream);
+    for (size_t i = 0; i < view->count; i++) {
+        const struct site *site = view->order[i];
+        struct render_figures figures = render_figures(view, site);
+        fprintf(stream, "%s{\"id\":\"%016llx\",", i ? ",\n  " : "\n  ", (ull)site->id);
+        if (view->old)
+            fprintf(stream, "\"verdict\":\"%s\",", site_verdict_name(site->verdict));
+        fprintf(stream, "\"bytes\":%lld,\"bytes_low\":%lld,\"bytes_high\":%lld,\"objects\":%lld,",
+                (long long)figures.bytes, (long long)figures.low, (long long)figures.high,
+                (long long)figures.objects);
+        /* No dump holds leak verdicts yet: none were found. Two dumps make no trend. */
+        if (view->old)
+            fprintf(stream,
+                    "\"old_bytes\":%lld,\"new_bytes\":%lld,\"leaked_bytes\":0,"
+                    "\"slope_bytes_per_hour\":null,\"p_value\":null,",
+                    (long long)figures.old_bytes, (long long)figures.new_bytes);
+        frames(stream, view, site);
+    }
+    fputs("],\n", stream);
+}
+
+static int64_t minus(uint64_t a, uint64_t b) {
+    return a >= b ? (int64_t)(a - b) : -(int64_t)(b - a);
+}
+
+static void classes(FILE *stream, const struct view *view) {
+    struct class_row *rows;
+    size_t count = totals_classes(view->old, view->new, &rows);
+    fputs("\"classes\":[", stream);
+    for (size_t i = 0; i < count; i++) {
+        const struct class_row *row = &rows[i];
+        fprintf(stream,
+                "%s{\"size\":%llu,\"kind\":\"%s\",\"live_objects\":%llu,\"live_bytes\":%llu,"
+                "\"stranded_bytes\":%llu",
+                i ? ",\n  " : "\n  ", (ull)row->size, totals_class_name(row->kind),
+                (ull)row->new.live_objects, (ull)row->new.live_bytes, (ull)row->new.stranded_bytes);
+        if (view->old)
+            fprintf(stream, ",\"delta_live_bytes\":%lld,\"delta_stranded_bytes\":%lld",
+                    (long long)minus(row->new.live_bytes, row->old.live_bytes),
+                    (long long)minus(row->new.stranded_bytes, row->old.stranded_bytes));
+        fputc('}', stream);
+    }
+    fputs("],\n", stream);
+    free(rows);
+}
+
+static void rss(FILE *stream, const struct dump *dump) {
+    struct rss_parts parts = totals_rss(dump);
+    fputs("\"rss\":{", stream);
+    for (size_t i = 0; i < RSS_NAMES; i++)
+        fprintf(stream, "%s\"%s\":%llu", i ? "," : "", totals_rss_names[i].name,
+                (ull)totals_rss_part(&parts, i));
+    fputs("}}\n", stream);
+}
+
+void render_json(FILE *stream, struct view *view) {
+    const struct memprof_dump_process *new = view->new->process;
+    if (view->old) {
+        const struct memprof_dump_process *old = view->old->process;
+        fputs("{\"format\":\"memdiff/1\",\n\"dumps\":[", stream);
+        dump(stream, view->old);
+        fputs(",\n  ", stream);
+        dump(stream, view->new);
+        fprintf(stream, "],\n\"total\":{\"bytes\":%lld,\"objects\":%lld,\"rss_bytes\":%lld},\n",
+                (long long)minus(new->live_bytes, old->live_bytes),
+                (long long)minus(new->live_objects, old->live_objects),
+                (long long)minus(new->rss_bytes, old->rss_bytes));
+    } else {
+        fprintf(stream, "{\"format\":\"memprof-show/1\",\n\"of\":\"%s\",\n\"dump\":",
+                view->options.allocated ? "allocated" : "live");
+        dump(stream, view->new);
+        fputs(",\n", stream);
+    }
+    sites(stream, view);
+    classes(stream, view);
+    if (view->old)
+        fputs("\"fragmentation\":[],\n", stream);
+    rss(stream, view->new);
+}

@@ -1,0 +1,352 @@
+/* The answer for people: a headline, then the sites in order, each under the function that is most
+ * to blame for it, with its stack, innermost first. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "analyze/totals.h"
+#include "render/output.h"
+#include "render/render.h"
+
+enum {
+    STACK_SHOWN = 24, /* frames; deeper ones are counted */
+    NAME_SHOWN = 90,  /* bytes */
+};
+
+struct page {
+    FILE *stream;
+    struct view *view;
+    bool colour;
+};
+
+static void colour(const struct page *page, const char *code) {
+    if (page->colour)
+        fprintf(page->stream, "\033[%sm", code);
+}
+
+static void coloured(const struct page *page, const char *code, const char *text) {
+    colour(page, code);
+    fputs(text, page->stream);
+    colour(page, "0");
+}
+
+static void clean(const struct page *page, const char *text) {
+    output_clean(page->stream, text);
+}
+
+/* ---- the headline ---- */
+
+static void moment(char *out, size_t size, uint64_t time_ns) {
+    struct tm parts;
+    time_t time = (time_t)(time_ns / 1000000000u);
+    if (!localtime_r(&time, &parts) || strftime(out, size, "%Y-%m-%d %H:%M:%S", &parts) == 0)
+        snprintf(out, size, "an unknown time");
+}
+
+static void sampling(const struct page *page, const struct memprof_dump_process *process) {
+    char number[TOOL_NUMBER];
+    if (process->rate == 0)
+        fputs("nothing was sampled (rate=0)", page->stream);
+    else if (process->rate == 1)
+        fputs("every allocation was recorded", page->stream);
+    else
+        fprintf(page->stream, "one sample per %s on average",
+                tool_bytes(number, (double)process->rate, false));
+}
+
+static void change(const struct page *page, const char *name, uint64_t old, uint64_t new) {
+    char a[TOOL_NUMBER], b[TOOL_NUMBER], c[TOOL_NUMBER];
+    fprintf(page->stream, "  %-5s %10s -> %10s  (%s)", name, tool_bytes(a, (double)old, false),
+            tool_bytes(b, (double)new, false),
+            old == new ? "no change" : tool_bytes(c, (double)new - (double)old, true));
+}
+
+static void parts(const struct page *page, const struct dump *dump) {
+    struct rss_parts rss = totals_rss(dump);
+    char number[TOOL_NUMBER], word[2 * TOOL_NUMBER];
+    int column = 0;
+    if (rss.total == 0)
+        return;
+    for (size_t i = 0; i + 1 < RSS_NAMES; i++) {
+        uint64_t part = totals_rss_part(&rss, i);
+        if (part == 0)
+            continue;
+        int length = snprintf(word, sizeof word, "%s %s", totals_rss_names[i].name,
+                              tool_bytes(number, (double)part, false));
+        const char *before = column == 0 ? "        of it " : ", ";
+        if (column + length > 84) {
+            before = ",\n              ";
+            column = 0;
+        }
+        column += fprintf(page->stream, "%s%s", before, word);
+    }
+    fputc('\n', page->stream);
+}
+
+static void head_of_two(const struct page *page) {
+    const struct view *view = page->view;
+    const struct memprof_dump_process *old = view->old->process, *new = view->new->process;
+    char a[TOOL_NUMBER], b[TOOL_NUMBER];
+    colour(page, "1");
+    clean(page, dump_text(view->new, new->exe));
+    colour(page, "0");
+    if (view->sites.same_process && new->time_ns >= old->time_ns)
+        fprintf(page->stream, ", pid %u, %s apart", new->pid,
+                tool_duration(a, (double)(new->time_ns - old->time_ns) / 1e9));
+    else if (view->sites.same_process)
+        fprintf(page->stream, ", pid %u", new->pid);
+    else
+        fprintf(page->stream, ", pid %u and then pid %u", old->pid, new->pid);
+    fputs("; ", page->stream);
+    sampling(page, new);
+    fputc('\n', page->stream);
+    change(page, "live", old->live_bytes, new->live_bytes);
+    fprintf(page->stream, "  in %s -> %s blocks\n", tool_count(a, (double)old->live_objects, false),
+            tool_count(b, (double)new->live_objects, false));
+    change(page, "rss", old->rss_bytes, new->rss_bytes);
+    fputc('\n', page->stream);
+    parts(page, view->new);
+}
+
+static void head_of_one(const struct page *page) {
+    const struct view *view = page->view;
+    const struct memprof_dump_process *process = view->new->process;
+    char a[TOOL_NUMBER], b[TOOL_NUMBER], when[64];
+    moment(when, sizeof when, process->time_ns);
+    colour(page, "1");
+    clean(page, dump_text(view->new, process->exe));
+    colour(page, "0");
+    fprintf(page->stream, ", pid %u, %s, %s after its start; ", process->pid, when,
+            tool_duration(a, (double)process->uptime_ns / 1e9));
+    sampling(page, process);
+    fprintf(page->stream, "\n  live  %s in %s blocks\n",
+            tool_bytes(a, (double)process->live_bytes, false),
+            tool_count(b, (double)process->live_objects, false));
+    fprintf(page->stream, "  rss   %s\n", tool_bytes(a, (double)process->rss_bytes, false));
+    parts(page, view->new);
+    fprintf(page->stream, "\n%s\n",
+            view->options.allocated ? "Allocated since the start, freed or not:"
+                                    : "Who holds the live memory:");
+}
+
+/* ---- a site ---- */
+
+/* "file.c:42", without the folders: the stack has room for names, not for paths. */
+static void place(const struct page *page, const struct frame *frame) {
+    const char *slash = frame->file ? strrchr(frame->file, '/') : NULL;
+    if (!frame->file)
+        return;
+    clean(page, slash ? slash + 1 : frame->file);
+    if (frame->line)
+        fprintf(page->stream, ":%u", frame->line);
+}
+
+/* A function's name, cut where C++ lets it run over the lines; other formats have it whole. */
+static void short_name(struct tool_text *text, const struct frame *frame) {
+    render_name(text, frame);
+    if (text->length <= NAME_SHOWN)
+        return;
+    text->length = NAME_SHOWN - 3;
+    while (text->length > 0 && ((unsigned char)text->at[text->length] & 0xc0) == 0x80)
+        text->length--; /* not within a character */
+    tool_text_add(text, "...", 3);
+}
+
+static void name(const struct page *page, const struct frame *frame) {
+    struct tool_text text = {0};
+    short_name(&text, frame);
+    clean(page, text.at);
+    tool_text_free(&text);
+}
+
+/* How many columns it takes, near enough. */
+static int width(const struct frame *frame) {
+    struct tool_text text = {0};
+    short_name(&text, frame);
+    int length = (int)text.length;
+    tool_text_free(&text);
+    return length;
+}
+
+static void stack(const struct page *page, const struct site *site,
+                  const struct frame_list *frames) {
+    size_t first, end;
+    int widest = 0;
+    blame_trim(frames, &first, &end);
+    size_t shown = end - first > STACK_SHOWN ? first + STACK_SHOWN : end;
+    for (size_t i = first; i < shown; i++) {
+        int columns = width(&frames->at[i]);
+        if (columns <= 40 && columns > widest)
+            widest = columns;
+    }
+    for (size_t i = first; i < shown; i++) {
+        const struct frame *frame = &frames->at[i];
+        fputs("      ", page->stream);
+        name(page, frame);
+        if (frame->file || frame->inlined) {
+            int columns = width(frame);
+            fprintf(page->stream, "%*s", columns < widest ? widest - columns + 2 : 2, "");
+            place(page, frame);
+        }
+        if (frame->inlined)
+            fputs(frame->file ? " (inlined)" : "(inlined)", page->stream);
+        fputc('\n', page->stream);
+    }
+    if (shown < end)
+        fprintf(page->stream, "      ... and %zu more frames\n", end - shown);
+    const struct memprof_dump_stack *record = &site->dump->stacks[site->stack];
+    if (record->flags & MEMPROF_STACK_CUT)
+        fputs("      ... and what is deeper than the profile keeps\n", page->stream);
+    if (record->flags & MEMPROF_STACK_BROKEN)
+        fputs("      ... and what could not be unwound\n", page->stream);
+}
+
+static void title(const struct page *page, const struct site *site,
+                  const struct frame_list *frames) {
+    char class[TOOL_NUMBER];
+    if (page->view->options.by == SITE_BY_CLASS) {
+        coloured(page, "1", render_class(class, site->class_size));
+        return;
+    }
+    if (frames->count == 0) {
+        fputs("an unknown function", page->stream);
+        return;
+    }
+    const struct frame *blamed = &frames->at[blame_find(frames)];
+    if (page->view->options.by == SITE_BY_MODULE) {
+        colour(page, "1");
+        clean(page, blamed->module ? blamed->module->path : "unknown");
+        colour(page, "0");
+        return;
+    }
+    fputs("in ", page->stream);
+    colour(page, "1");
+    name(page, blamed);
+    colour(page, "0");
+    if (blamed->file) {
+        fputs(" (", page->stream);
+        place(page, blamed);
+        fputs(")", page->stream);
+    } else if (blamed->function && blamed->module) {
+        fputs(" (", page->stream);
+        clean(page, blamed->module->base);
+        fputs(")", page->stream);
+    }
+}
+
+static bool is_exact(const struct render_figures *figures) {
+    return figures->low == figures->bytes && figures->high == figures->bytes;
+}
+
+/* "(1.0 to 1.4 MiB)": the unit once where it is the same. */
+static void interval(const struct page *page, const struct render_figures *figures, bool sign) {
+    char low[TOOL_NUMBER], high[TOOL_NUMBER];
+    if (is_exact(figures)) {
+        fputs(" exactly", page->stream);
+        return;
+    }
+    tool_bytes(low, (double)figures->low, sign);
+    tool_bytes(high, (double)figures->high, sign);
+    char *unit = strchr(low, ' ');
+    if (unit && strcmp(unit, strchr(high, ' ')) == 0)
+        *unit = '\0';
+    fprintf(page->stream, " (%s to %s)", low, high);
+}
+
+static void site_of_two(const struct page *page, const struct site *site,
+                        const struct frame_list *frames) {
+    static const char *const codes[] = {"1;31", "31", "33", "2", "32", "2"};
+    struct render_figures figures = render_figures(page->view, site);
+    char a[TOOL_NUMBER], b[TOOL_NUMBER];
+    fputc('\n', page->stream);
+    coloured(page, codes[site->verdict], site_verdict_name(site->verdict));
+    fprintf(page->stream, "  %s", tool_bytes(a, (double)figures.bytes, true));
+    interval(page, &figures, true);
+    fprintf(page->stream, "  %s objects  ", tool_count(a, (double)figures.objects, true));
+    title(page, site, frames);
+    fprintf(page->stream, "\n    %s -> %s\n", tool_bytes(a, (double)figures.old_bytes, false),
+            tool_bytes(b, (double)figures.new_bytes, false));
+}
+
+static void site_of_one(const struct page *page, const struct site *site,
+                        const struct frame_list *frames, double all) {
+    struct render_figures figures = render_figures(page->view, site);
+    char a[TOOL_NUMBER];
+    fprintf(page->stream, "\n%s", tool_bytes(a, (double)figures.bytes, false));
+    interval(page, &figures, false);
+    if (all > 0)
+        fprintf(page->stream, "  %.1f %%", 100 * (double)figures.bytes / all);
+    fprintf(page->stream, "  %s objects  ", tool_count(a, (double)figures.objects, false));
+    title(page, site, frames);
+    fputc('\n', page->stream);
+}
+
+/* ---- all of it ---- */
+
+static void rest(const struct page *page, size_t shown, size_t steady) {
+    const struct view *view = page->view;
+    size_t more = view->count - shown - steady;
+    if (more > 0 || steady > 0)
+        fputc('\n', page->stream);
+    if (more > 0)
+        fprintf(page->stream, "%zu more %s not shown (--top 0 shows all).\n", more,
+                more == 1 ? "site is" : "sites are");
+    if (steady > 0)
+        fprintf(page->stream, "%zu %s not changed.\n", steady,
+                steady == 1 ? "site has" : "sites have");
+}
+
+static void nothing(const struct page *page) {
+    const struct view *view = page->view;
+    bool chosen = view->options.focus || view->options.ignore || view->options.min_bytes;
+    if (view->new->process->rate == 0 && view->sites.count == 0)
+        fputs("\nNo stacks: the program ran with rate=0. --by class needs none.\n", page->stream);
+    else if (chosen)
+        fputs("\nNo site is left by the options that choose.\n", page->stream);
+    else
+        fputs("\nNo site: no sampled block is live.\n", page->stream);
+}
+
+static void verdict(const struct page *page) {
+    const struct view *view = page->view;
+    if (view->growing > 0)
+        fprintf(page->stream, "\n%zu %s growing, at a confidence of %g %%.\n", view->growing,
+                view->growing == 1 ? "site is" : "sites are", 100 * view->options.confidence);
+    else
+        fprintf(page->stream, "\nNo site is growing, at a confidence of %g %%.\n",
+                100 * view->options.confidence);
+}
+
+void render_text(FILE *stream, struct view *view, const struct render_options *options) {
+    struct page page = {.stream = stream, .view = view, .colour = options->colour};
+    size_t shown = 0, steady = 0, most = options->top ? options->top : view->count;
+    double all = 0;
+    if (view->old)
+        head_of_two(&page);
+    else
+        head_of_one(&page);
+    for (size_t i = 0; i < view->count; i++)
+        all += view->order[i]->new_bytes;
+    for (size_t i = 0; i < view->count; i++) {
+        const struct site *site = view->order[i];
+        if (view->old && site->verdict == SITE_STEADY) {
+            steady++;
+            continue;
+        }
+        if (shown == most)
+            continue;
+        shown++;
+        const struct frame_list *frames = sites_frames(&view->sites, site);
+        if (view->old)
+            site_of_two(&page, site, frames);
+        else
+            site_of_one(&page, site, frames, all);
+        if (view->options.by == SITE_BY_STACK)
+            stack(&page, site, frames);
+    }
+    rest(&page, shown, steady);
+    if (view->count == 0)
+        nothing(&page);
+    if (view->old)
+        verdict(&page);
+}
