@@ -289,6 +289,8 @@ static int start_dump(const char *path, const char *answer, long *copy) {
 int mp_dump_write_sigsafe(const char *path) {
     long copy = 0;
     uint64_t mask;
+    if (!started_pid)
+        return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(path, NULL, &copy);
     unlock_dumps(&mask);

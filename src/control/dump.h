@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 /* At start-up: where dumps go is settled while the working directory is the one that the user sees.
- */
+ * Without this, none is written (-EPERM). */
 void mp_dump_start(void);
 
 bool mp_dump_can_start_sigsafe(void);

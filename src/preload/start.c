@@ -114,10 +114,11 @@ __attribute__((constructor(101))) static void start(void) {
         return;
     }
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-    mp_dump_start();
-    mp_sampler_start();
-    if (!secure)
+    if (!secure) { /* there, nothing is to be read or written: there is no profile either */
+        mp_dump_start();
+        mp_sampler_start();
         mp_request_start();
+    }
 }
 
 /* After the program's exit handlers and destructors, as far as the loader's order allows. Nothing
