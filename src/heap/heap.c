@@ -11,6 +11,7 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/oracle.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
 #include "heap/shared.h"
@@ -47,6 +48,20 @@ static void check_end(struct mp_heap *heap, unsigned class) {
     mp_misuse_overwritten(head, mp_arena_page(heap->bins[class].current));
 }
 
+/* The oracle's choice; see small_slow for the usual one. */
+static void *oracle_sample(struct mp_heap *heap, unsigned class, size_t size,
+                           struct mp_block *block) {
+    mp_slow_enter();
+    struct mp_block *sample = mp_shared_sample(heap, class, block);
+    if (sample)
+        mp_block_make_twin(block);
+    leave();
+    if (!sample)
+        return block;
+    mp_hooks.sampled(sample, block, size, mp_class_size(class));
+    return sample;
+}
+
 static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
     for (;;) {
         struct mp_block **list = &mp_tls.list[class];
@@ -54,9 +69,12 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
         if (MP_LIKELY(mp_block_is_free(block))) {
             *list = (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
             block->key = 0;
+            if (mp_oracle_is_due(heap, class))
+                return oracle_sample(heap, class, size, block);
             return block;
         }
         check_end(heap, class);
+        mp_oracle_refill(heap, class);
         mp_slow_enter();
         uint64_t now = mp_sys_now_ms();
         enum mp_refill refill = mp_pages_refill(heap, class, now, &block);

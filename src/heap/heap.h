@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "heap/oracle.h"
 #include "heap/page.h"
 #include "heap/thread.h"
 
@@ -22,7 +23,7 @@ void mp_free_event(struct mp_page *page);
  * block whose key is wrong, and so does one that the program has overwritten. No counter, no page,
  * no atomic. NULL: mp_malloc_slow is to be asked. */
 MP_INLINE void *mp_malloc_fast(size_t size) {
-    if (MP_UNLIKELY(size > MP_TABLE_MAX))
+    if (MP_UNLIKELY(MP_ORACLE || size > MP_TABLE_MAX))
         return NULL;
     struct mp_block **list = &mp_tls.list[mp_class_table[size]];
     struct mp_block *block = *list;

@@ -58,6 +58,9 @@ struct mp_heap {
     struct mp_heap *next_free;
     bool reborn;     /* made after its thread's exit handler ran: see thread.c */
     uint64_t random; /* for the hooks' draws; 0 at first */
+#ifdef MP_SAMPLE_BYTES
+    uint32_t distance; /* see oracle.h; 0 at first */
+#endif
     uint64_t large_allocated, large_bytes;
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];

@@ -83,6 +83,7 @@ enum {
     MP_ARCH_RULES = 17,
     MP_ARCH_SAVED_COUNT = 7,
 };
+#define MP_ARCH_CALL_PUSHES 1 /* the return address: it is right below the CFA */
 /* What a function saves before it changes it, the return address first. */
 #define MP_ARCH_SAVED MP_ARCH_RA, MP_ARCH_FP, 3, 12, 13, 14, 15
 /* Those that have the caller's values when a function returns. */
@@ -103,9 +104,8 @@ MP_INLINE uint64_t mp_arch_code_address(uint64_t address) {
     return address;
 }
 
-/* Where a signal's frame keeps the interrupted registers in the order of DWARF, if `code`, which
- * has no unwind data, is the kernel's return from a handler; else 0. Here libc's own has unwind
- * data. */
+/* Signal frames are told by their unwind data, which libc's return from a handler has. */
+#define MP_ARCH_SIGNAL_CODE 0
 MP_INLINE uintptr_t mp_arch_signal_registers(const uint32_t *code, uintptr_t sp) {
     (void)code;
     (void)sp;
@@ -159,8 +159,8 @@ enum {
     MP_ARCH_RULES = 13,
     MP_ARCH_SAVED_COUNT = 12,
 };
-#define MP_ARCH_SAVED     MP_ARCH_RA, MP_ARCH_FP, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28
-#define MP_ARCH_PRESERVED (0x7ffu << 19)
+#define MP_ARCH_SAVED       MP_ARCH_RA, MP_ARCH_FP, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28
+#define MP_ARCH_PRESERVED   (0x7ffu << 19)
 
 MP_INLINE void mp_arch_registers(uint64_t *r) {
     __asm__ volatile("stp x19, x20, [%0, #152]\n\tstp x21, x22, [%0, #168]\n\t"
@@ -177,8 +177,10 @@ MP_INLINE uint64_t mp_arch_code_address(uint64_t address) {
     return address & (((uint64_t)1 << 48) - 1);
 }
 
-/* mov x8, #139; svc #0, in the vDSO. Above sp lie siginfo (128 bytes) and ucontext, whose registers
- * x0 .. x30, sp, pc begin at 184. */
+/* Signal frames are told by the code that is returned to, in the vDSO: mov x8, #139; svc #0. Above
+ * sp lie siginfo (128 bytes) and ucontext, whose registers x0 .. x30, sp, pc begin at 184: the
+ * order of DWARF. Returns where, or 0. */
+#define MP_ARCH_SIGNAL_CODE 1
 MP_INLINE uintptr_t mp_arch_signal_registers(const uint32_t *code, uintptr_t sp) {
     return code[0] == 0xd2801168 && code[1] == 0xd4000001 ? sp + 128 + 184 : 0;
 }

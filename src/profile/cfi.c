@@ -9,7 +9,7 @@
  * of what the loader says and of the build-id in the module itself; rows carry the tag. Nothing
  * that a row was made from is read again, as it may be gone, and a module with a frame on our stack
  * cannot go while we look. A file without a build-id is known by a few entries of its search table
- * instead. If tags ever agree by chance (1 in 2^32 per reload at the same address), captures in
+ * instead. If tags ever agree by chance (1 in 2^24 per reload at the same address), captures in
  * that module are wrong, and no more: whatever a row says, the stack's bounds hold. */
 #include "profile/cfi.h"
 
@@ -39,15 +39,14 @@ struct modules {
     struct module last[2]; /* that the capture was in, the current one first; size 0: none */
 };
 
-/* Where a module's build-id is, so that it need not be searched each time: the upper half names the
- * module, the lower is the note's offset in its first page, 0 if it has none. Only a hint: what is
- * there must still look like the note. */
+/* Where a module's build-id is, so that it need not be searched each time: the upper part names the
+ * module, the lower 12 bits are the note's offset in its first page, 0 if it has none. Only a hint:
+ * what is there must still look like the note. */
 #define HINTS 64u
 static _Atomic uint64_t hints[HINTS];
 
-#define HEAD                                                                                       \
-    4096u /* of a module: its first page, which holds the headers and is always readable           \
-           */
+/* A module begins with a page that holds the headers and can always be read. */
+#define HEAD 4096u
 
 struct note {
     uint32_t name_size, size, type;
@@ -55,12 +54,7 @@ struct note {
     unsigned char id[8]; /* its beginning */
 };
 
-MP_INLINE uint64_t mix(uint64_t a, uint64_t b) {
-    a = (a ^ b) * 0x9e3779b97f4a7c15u;
-    return a ^ a >> 32;
-}
-
-/* Sections of the address space need not be aligned as the ABI asks, if the file is damaged. */
+/* Nothing in a file need be aligned as it should. */
 MP_INLINE uint64_t load64(uintptr_t address) {
     uint64_t word;
     memcpy(&word, (const void *)address, sizeof word);
@@ -113,33 +107,41 @@ static MP_COLD uint64_t find_note(uintptr_t start, uintptr_t end, uintptr_t bias
     return 0;
 }
 
+/* 24 bits of the sum, each part of it spread by a multiplication that waits for no other. */
+MP_INLINE uint32_t fold(uint64_t sum) {
+    sum ^= sum >> 32;
+    return (uint32_t)(sum * 0x9e3779b97f4a7c15u >> 40);
+}
+
 static uint32_t tag_of(const struct dl_find_object *found) {
     uintptr_t start = (uintptr_t)found->dlfo_map_start, end = (uintptr_t)found->dlfo_map_end;
     uintptr_t header = (uintptr_t)found->dlfo_eh_frame;
-    uintptr_t map = (uintptr_t)found->dlfo_link_map;
-    uint64_t tag = mix(mix(start, end), mix(header, map)), id = 0;
+    uint64_t sum = start * 0xbf58476d1ce4e5b9u + end * 0x94d049bb133111ebu +
+                   header * 0xd6e8feb86659fd93u +
+                   (uintptr_t)found->dlfo_link_map * 0xa0761d6478bd642fu;
+    uint64_t id = 0;
     if (end - start < HEAD || header < start || header > end - 16)
-        return (uint32_t)tag;
+        return fold(sum);
     /* How much unwind data there is, and how many entries. */
-    tag = mix(tag, load64(header + 4));
-    _Atomic uint64_t *hint = &hints[(tag >> 20) % HINTS];
-    uint64_t name = tag << 32;
+    sum += load64(header + 4) * 0xe7037ed1a0b428dbu;
+    _Atomic uint64_t *hint = &hints[(sum >> 58) % HINTS];
+    uint64_t name = sum << 16 & ~(uint64_t)(HEAD - 1);
     uint64_t known = atomic_load_explicit(hint, memory_order_relaxed);
-    if ((known & ~(uint64_t)0xffffffff) != name) {
+    if ((known & ~(uint64_t)(HEAD - 1)) != name) {
         known = name | find_note(start, end, found->dlfo_link_map->l_addr);
         /* One word: no order needed. */
         atomic_store_explicit(hint, known, memory_order_relaxed);
     }
-    if (is_build_id(start, known & 0xffffffff, &id))
-        return (uint32_t)mix(tag, id);
+    if (is_build_id(start, known & (HEAD - 1), &id))
+        return fold(sum + id * 0x8ebc6af09c88c6e3u);
     /* Four entries of the table: in it and in .eh_frame behind it, if it is a short one. */
     uint64_t count = load64(header + 8) & 0xffffffff;
     for (uint64_t i = 1; i <= 4; i++) {
         uint64_t at = 12 + count * i / 4 * 8 - 8;
         if (count && at < end - 8 - header)
-            tag = mix(tag, load64(header + at));
+            sum += load64(header + at) * (0x8ebc6af09c88c6e3u + 2 * i);
     }
-    return (uint32_t)tag;
+    return fold(sum);
 }
 
 static MP_NOINLINE bool find_object(uintptr_t address, struct dl_find_object *found) {
@@ -169,7 +171,7 @@ MP_INLINE bool enter_module(struct modules *modules, uintptr_t address) {
 
 /* Where the unwind data of an address is: in the segment that holds its header, since between
  * segments there may be holes. False: there is none. */
-static bool find_tables(uintptr_t address, struct mp_cfi_tables *tables) {
+static MP_NOINLINE bool find_tables(uintptr_t address, struct mp_cfi_tables *tables) {
     struct dl_find_object found;
     if (!find_object(address, &found) || !found.dlfo_eh_frame)
         return false;
@@ -201,10 +203,12 @@ static const uint8_t saved[MP_ARCH_SAVED_COUNT] = {MP_ARCH_SAVED};
 enum { SLOT_RA, SLOT_FP }; /* the order of MP_ARCH_SAVED */
 
 /* A row, packed:
+ *
  *   key      address << 16 | version; a version that is odd: being written
- *   rule     module's tag << 32 | CFA's offset / 8, 24 bits signed, << 8 | END << 7 | CFA's
- * register offsets  of the registers of `saved` from the CFA, 16 bits signed, / 8; 0: not saved A
- * reader takes the key before and after; as the version grows with each change, a row that is the
+ *   rule     CFA's offset << 32 | module's tag << 8 | END << 7 | CFA's register
+ *   offsets  from the CFA, of the registers of `saved`: 16 bits signed, / 8; 0: not saved
+ *
+ * A reader takes the key before and after; as the version grows with each change, a row that is the
  * same in both is whole. A writer that finds another at work leaves the entry to it; so does a
  * signal handler in the midst of a write. One that dies there costs one entry of 4096. */
 struct entry {
@@ -224,8 +228,7 @@ struct packed {
 };
 
 MP_INLINE uint64_t cfa_from(const struct packed *row, uint64_t base) {
-    int64_t offset = (int32_t)(uint32_t)row->rule >> 8;
-    return base + (uint64_t)(offset * 8);
+    return base + (uint64_t)((int64_t)row->rule >> 32);
 }
 
 /* Where a register was saved; at the CFA itself: nowhere. */
@@ -234,8 +237,13 @@ MP_INLINE uint64_t saved_at(const struct packed *row, unsigned slot, uint64_t cf
     return cfa + (uint64_t)(offset * 8);
 }
 
+MP_INLINE uint64_t return_address_at(const struct packed *row, uint64_t cfa) {
+    return MP_ARCH_CALL_PUSHES ? cfa - 8 : saved_at(row, SLOT_RA, cfa);
+}
+
+/* Each frame waits for this: no multiplication. */
 MP_INLINE struct entry *entry_of(uint64_t address) {
-    return &cache[address * 0x9e3779b97f4a7c15u >> (64 - CACHE_BITS)];
+    return &cache[(address ^ address >> CACHE_BITS) & ((1u << CACHE_BITS) - 1)];
 }
 
 /* Relaxed up to the last load: acquire on each keeps them in order, which costs nothing on x86-64.
@@ -248,7 +256,7 @@ MP_INLINE bool look_up(uint64_t address, uint32_t tag, unsigned words, struct pa
     row->rule = atomic_load_explicit(&entry->rule, memory_order_acquire);
     for (unsigned i = 0; i < words; i++)
         row->offsets[i] = atomic_load_explicit(&entry->offsets[i], memory_order_acquire);
-    return MP_LIKELY(row->rule >> 32 == tag) &&
+    return MP_LIKELY(((uint32_t)row->rule >> 8) == tag) &&
            MP_LIKELY(atomic_load_explicit(&entry->key, memory_order_relaxed) == key);
 }
 
@@ -281,17 +289,16 @@ static void put(struct packed *packed, unsigned slot, int32_t offset) {
 /* False: it says more than a place in the cache can hold. */
 static bool pack(const struct mp_cfi_row *row, uint32_t tag, struct packed *packed) {
     *packed = (struct packed){0};
-    packed->rule = (uint64_t)tag << 32;
+    packed->rule = tag << 8;
     if (row->signal)
         return false;
     if (row->rule[MP_ARCH_RA - MP_ARCH_RULES_FIRST] == MP_CFI_UNDEFINED) {
         packed->rule |= END_BIT;
         return true;
     }
-    int32_t cfa = row->cfa_value;
-    if (row->cfa_rule != MP_CFI_VALUE || cfa % 8 != 0 || cfa / 8 >= 1 << 23 || cfa / 8 < -(1 << 23))
+    if (row->cfa_rule != MP_CFI_VALUE)
         return false;
-    packed->rule |= ((uint64_t)(uint32_t)(cfa / 8) & 0xffffff) << 8 | row->cfa_register;
+    packed->rule |= (uint64_t)(uint32_t)row->cfa_value << 32 | row->cfa_register;
     for (unsigned i = 0; i < MP_ARCH_RULES; i++) {
         unsigned slot = slot_of(MP_ARCH_RULES_FIRST + i);
         int32_t offset = row->value[i];
@@ -303,27 +310,33 @@ static bool pack(const struct mp_cfi_row *row, uint32_t tag, struct packed *pack
         put(packed, slot, offset);
     }
     /* Where the return address is in a register, only an interrupted frame can go on. */
-    return saved_at(packed, SLOT_RA, 0) != 0;
+    return saved_at(packed, SLOT_RA, 0) != 0 &&
+           saved_at(packed, SLOT_RA, 0) == return_address_at(packed, 0);
 }
 
 /* ---- from frame to frame, with all registers ---- */
 
 struct capture {
-    struct mp_cfi_registers registers;
+    struct mp_cfi_registers *registers;
     struct mp_stack stack;
     struct modules modules;
     uintptr_t stack_start; /* where this stack was entered */
 };
 
-/* A module with code and no data: what the kernel put there to return from a handler? */
+/* Code without data: what the kernel put there to return from a handler? */
 static enum mp_cfi_step leave_signal(struct capture *capture) {
-    struct mp_cfi_registers *registers = &capture->registers;
-    const struct module *module = &capture->modules.last[0];
-    uint64_t pc = registers->r[MP_ARCH_PC];
-    if (pc % 4 != 0 || module->size < 8 || pc - module->start > module->size - 8)
-        return MP_CFI_BROKEN;
+    struct mp_cfi_registers *registers = capture->registers;
+    struct mp_stack text = {0, 0, false};
+    uint64_t pc = registers->r[MP_ARCH_PC], word;
+    uint32_t code[2];
+    for (unsigned i = 0; MP_ARCH_SIGNAL_CODE && i < 2; i++) {
+        uint64_t at = pc + i * 4;
+        if (!mp_stack_read(&text, at & ~(uint64_t)7, &word))
+            return MP_CFI_BROKEN;
+        code[i] = (uint32_t)(word >> (at & 4) * 8);
+    }
     uintptr_t at =
-        mp_arch_signal_registers((const uint32_t *)(uintptr_t)pc, registers->r[MP_ARCH_SP]);
+        MP_ARCH_SIGNAL_CODE ? mp_arch_signal_registers(code, registers->r[MP_ARCH_SP]) : 0;
     if (!at)
         return MP_CFI_BROKEN;
     for (unsigned i = 0; i < MP_ARCH_REGISTERS; i++)
@@ -341,16 +354,19 @@ static MP_NOINLINE enum mp_cfi_step step_by_tables(struct capture *capture, uint
     if (!find_tables(address, &tables))
         return leave_signal(capture);
     int error = mp_cfi_find_row(&tables, address, &row);
+    if (error == -ENOENT && !capture->registers->exact &&
+        mp_cfi_find_row(&tables, address + 1, &row) == 0)
+        return MP_CFI_END; /* nobody calls from there: makecontext put it on a stack of its own */
     if (error)
         return error == -ENOENT ? leave_signal(capture) : MP_CFI_BROKEN;
     if (pack(&row, capture->modules.last[0].tag, &packed))
         keep(address, &packed);
-    return mp_cfi_apply(&tables, &row, &capture->registers, &capture->stack);
+    return mp_cfi_apply(&tables, &row, capture->registers, &capture->stack);
 }
 
 /* False: the row cannot be followed, or not without asking for more of the stack. */
 static bool step_by_row(struct capture *capture, const struct packed *row) {
-    struct mp_cfi_registers *registers = &capture->registers;
+    struct mp_cfi_registers *registers = capture->registers;
     unsigned reg = row->rule & 0x7f;
     uint64_t cfa = cfa_from(row, registers->r[reg]), read = 0;
     if (!(registers->valid >> reg & 1) || MP_STACK_UNALIGNED(cfa) ||
@@ -373,7 +389,7 @@ static bool step_by_row(struct capture *capture, const struct packed *row) {
 }
 
 static enum mp_cfi_step step(struct capture *capture) {
-    struct mp_cfi_registers *registers = &capture->registers;
+    struct mp_cfi_registers *registers = capture->registers;
     uint64_t address = mp_cfi_address(registers);
     struct packed row;
     if (!enter_module(&capture->modules, address))
@@ -394,20 +410,15 @@ static enum mp_cfi_step step(struct capture *capture) {
     return stepped;
 }
 
-static MP_NOINLINE struct mp_unwound capture_all(const uint64_t *r, struct mp_unwinding unwinding) {
-    struct capture capture;
+static MP_NOINLINE struct mp_unwound capture_all(struct mp_cfi_registers *registers,
+                                                 struct mp_unwinding unwinding) {
+    struct capture capture = {.registers = registers, .stack_start = registers->r[MP_ARCH_SP]};
     enum mp_cfi_step stepped;
     unsigned flags = 0;
-    memcpy(capture.registers.r, r, sizeof capture.registers.r);
-    capture.registers.valid = VALID_AFTER_CALL;
-    capture.registers.exact = true;
-    capture.modules = (struct modules){0};
-    capture.stack_start = capture.registers.r[MP_ARCH_SP];
     mp_stack_enter(&capture.stack, capture.stack_start, true);
     while ((stepped = step(&capture)) == MP_CFI_STEPPED) {
-        uint64_t exact = capture.registers.exact ? MP_UNWIND_EXACT : 0;
-        enum mp_unwinding_next on =
-            mp_unwinding_add(&unwinding, capture.registers.r[MP_ARCH_PC] | exact);
+        uint64_t exact = registers->exact ? MP_UNWIND_EXACT : 0;
+        enum mp_unwinding_next on = mp_unwinding_add(&unwinding, registers->r[MP_ARCH_PC] | exact);
         if (on == MP_UNWINDING_FULL)
             flags = MP_UNWIND_CUT;
         if (on != MP_UNWINDING_ON)
@@ -415,7 +426,7 @@ static MP_NOINLINE struct mp_unwound capture_all(const uint64_t *r, struct mp_un
     }
     if (stepped == MP_CFI_BROKEN)
         flags = MP_UNWIND_BROKEN;
-    mp_stack_leave(&capture.stack, capture.stack_start, capture.registers.r[MP_ARCH_SP]);
+    mp_stack_leave(&capture.stack, capture.stack_start, registers->r[MP_ARCH_SP]);
     return (struct mp_unwound){unwinding.depth, flags};
 }
 
@@ -442,8 +453,13 @@ static MP_NOINLINE bool capture_light(const uint64_t *r, struct mp_unwinding unw
         unsigned reg = row.rule & 0x7f;
         if (MP_UNLIKELY(reg != MP_ARCH_SP && reg != MP_ARCH_FP))
             return false;
-        uint64_t cfa = cfa_from(&row, reg == MP_ARCH_SP ? sp : fp);
-        uint64_t ra_at = saved_at(&row, SLOT_RA, cfa), fp_at = saved_at(&row, SLOT_FP, cfa);
+        uint64_t base = fp;
+        if (reg == MP_ARCH_SP) {
+            base = sp;
+            __asm__("" : "+r"(base)); /* a branch, which is foreseen: a selection is waited for */
+        }
+        uint64_t cfa = cfa_from(&row, base);
+        uint64_t ra_at = return_address_at(&row, cfa), fp_at = saved_at(&row, SLOT_FP, cfa);
         if (MP_UNLIKELY(MP_STACK_UNALIGNED(cfa) || cfa <= sp || !mp_stack_has(&stack, ra_at)))
             return false;
         if (fp_at != cfa) {
@@ -474,11 +490,13 @@ static MP_NOINLINE bool capture_light(const uint64_t *r, struct mp_unwinding unw
 MP_NOINLINE struct mp_unwound mp_cfi_capture(uint64_t *frames, unsigned max, const void *caller) {
     struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, caller);
     struct mp_unwound unwound;
-    uint64_t r[MP_ARCH_REGISTERS]; /* both begin here, in this function's own frame */
-    mp_arch_registers(r);
-    if (MP_LIKELY(capture_light(r, unwinding, &unwound)))
+    struct mp_cfi_registers registers; /* both begin here, in this function's own frame */
+    mp_arch_registers(registers.r);
+    registers.valid = VALID_AFTER_CALL;
+    registers.exact = true;
+    if (MP_LIKELY(capture_light(registers.r, unwinding, &unwound)))
         return unwound;
-    return capture_all(r, unwinding);
+    return capture_all(&registers, unwinding);
 }
 
 int mp_cfi_start(void) {

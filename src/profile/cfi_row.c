@@ -63,7 +63,7 @@ enum {
 };
 
 /* States that a function may have remembered at a time; compilers need one. */
-#define REMEMBERED 3
+#define REMEMBERED 2
 
 struct common { /* a CIE */
     struct mp_cfi_bytes program;
@@ -197,7 +197,7 @@ static struct mp_cfi_bytes bytes_from(const struct mp_cfi_tables *tables, uint64
 /* ---- the entry of an address ---- */
 
 /* The address of the FDE of the last function that begins at `address` or before; 0: none. */
-static uint64_t search(const struct mp_cfi_tables *tables, uint64_t address) {
+static MP_NOINLINE uint64_t search(const struct mp_cfi_tables *tables, uint64_t address) {
     struct mp_cfi_bytes bytes = bytes_from(tables, (uintptr_t)tables->header);
     uint32_t head = (uint32_t)mp_cfi_read(&bytes, 4);
     uint8_t frame_encoding = (uint8_t)(head >> 8), count_encoding = (uint8_t)(head >> 16);
@@ -290,8 +290,8 @@ static int read_common(const struct mp_cfi_tables *tables, uint64_t address,
     return bytes.bad ? -EINVAL : 0;
 }
 
-static int read_function(const struct mp_cfi_tables *tables, uint64_t address,
-                         struct function *function) {
+static MP_NOINLINE int read_function(const struct mp_cfi_tables *tables, uint64_t address,
+                                     struct function *function) {
     struct mp_cfi_bytes bytes = entry_at(tables, address);
     uint64_t here = (uintptr_t)bytes.at;
     uint64_t back = mp_cfi_read(&bytes, 4);

@@ -69,8 +69,6 @@ MP_NOINLINE struct mp_unwound mp_libunwind_capture(uint64_t *frames, unsigned ma
     if (library.init(&cursor, &context) != 0)
         return (struct mp_unwound){0, flags};
     for (;;) {
-        /* Of the frame before the step: was it a signal's, then the next is exact. */
-        uint64_t exact = library.is_signal(&cursor) > 0 ? MP_UNWIND_EXACT : 0;
         int more = library.step(&cursor);
         unw_word_t address = 0;
         if (more <= 0 || library.get_register(&cursor, UNW_REG_IP, &address) != 0 || !address) {
@@ -78,6 +76,7 @@ MP_NOINLINE struct mp_unwound mp_libunwind_capture(uint64_t *frames, unsigned ma
                 flags = 0;
             break;
         }
+        uint64_t exact = library.is_signal(&cursor) > 0 ? MP_UNWIND_EXACT : 0;
         enum mp_unwinding_next on = mp_unwinding_add(&unwinding, address | exact);
         if (on == MP_UNWINDING_FULL)
             flags = MP_UNWIND_CUT;

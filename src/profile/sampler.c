@@ -48,12 +48,21 @@ void mp_sampler_leave(void) {
 
 /* ---- which blocks ---- */
 
-/* Draws of threads that have no heap, at their very end. */
+/* A thread has no heap at its very end, and until it first asks for a block that is not large.
+ * Streams of such threads are numbered as they come, above those of heaps: what tells threads apart
+ * by address would give the same draws to all that use a stack one after the other. */
+#define HEAPLESS ((uint64_t)1 << 32)
+
 static uint64_t *stream_of(struct mp_heap *heap) {
+    static _Atomic(uint64_t) heapless_streams;
     static __thread uint64_t heapless __attribute__((tls_model("initial-exec")));
     uint64_t *state = heap ? &heap->random : &heapless;
-    if (!*state)
-        *state = mp_chance_stream(seed, heap ? heap->number : mp_arch_thread_pointer());
+    if (!*state) {
+        uint64_t index =
+            heap ? heap->number
+                 : HEAPLESS + atomic_fetch_add_explicit(&heapless_streams, 1, memory_order_relaxed);
+        *state = mp_chance_stream(seed, index);
+    }
     return state;
 }
 

@@ -12,6 +12,8 @@
 #define PAGE ((uintptr_t)4096) /* the least there is; probing by less than a page is harmless */
 #define MIB  ((uintptr_t)1 << 20)
 #define FAR  (64 * MIB) /* deeper stacks are read page by page */
+/* Bytes below the stack pointer that a signal leaves alone. */
+#define RED_ZONE 128
 /* How near the upper end a thread's first frame is: static TLS lies between. */
 #define NEAR MIB
 
@@ -45,7 +47,9 @@ void mp_stack_enter(struct mp_stack *stack, uintptr_t sp, bool running) {
          * the usual size is taken for another thread's. */
         low = end - (mp_arch_thread_pointer() == main_thread ? FAR : 8 * MIB);
     if (low && sp >= low && sp < end) {
-        *stack = (struct mp_stack){sp & ~(uintptr_t)7, end, true};
+        /* An interrupted function may have popped what its row says is saved. */
+        uintptr_t red = (sp - RED_ZONE) & ~(uintptr_t)7;
+        *stack = (struct mp_stack){red < low ? low : red, end, true};
         return;
     }
     uintptr_t page = sp & ~(PAGE - 1);
