@@ -159,6 +159,7 @@ enum {
     MP_ARCH_RULES = 13,
     MP_ARCH_SAVED_COUNT = 12,
 };
+#define MP_ARCH_CALL_PUSHES 0
 #define MP_ARCH_SAVED       MP_ARCH_RA, MP_ARCH_FP, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28
 #define MP_ARCH_PRESERVED   (0x7ffu << 19)
 

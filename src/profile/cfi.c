@@ -391,18 +391,21 @@ static bool step_by_row(struct capture *capture, const struct packed *row) {
 static enum mp_cfi_step step(struct capture *capture) {
     struct mp_cfi_registers *registers = capture->registers;
     uint64_t address = mp_cfi_address(registers);
+    enum mp_cfi_step stepped;
     struct packed row;
-    if (!enter_module(&capture->modules, address))
-        return MP_CFI_BROKEN;
-    if (look_up(address, capture->modules.last[0].tag, SLOT_WORDS, &row)) {
-        if (row.rule & END_BIT)
-            return MP_CFI_END;
-        if (step_by_row(capture, &row)) {
-            uint64_t pc = registers->r[MP_ARCH_PC];
-            return pc >> 48 ? MP_CFI_BROKEN : pc ? MP_CFI_STEPPED : MP_CFI_END;
+    if (!enter_module(&capture->modules, address)) {
+        stepped = leave_signal(capture);
+    } else {
+        if (look_up(address, capture->modules.last[0].tag, SLOT_WORDS, &row)) {
+            if (row.rule & END_BIT)
+                return MP_CFI_END;
+            if (step_by_row(capture, &row)) {
+                uint64_t pc = registers->r[MP_ARCH_PC];
+                return pc >> 48 ? MP_CFI_BROKEN : pc ? MP_CFI_STEPPED : MP_CFI_END;
+            }
         }
+        stepped = step_by_tables(capture, address);
     }
-    enum mp_cfi_step stepped = step_by_tables(capture, address);
     if (stepped == MP_CFI_STEPPED && registers->exact) {
         capture->stack_start = registers->r[MP_ARCH_SP];
         mp_stack_enter(&capture->stack, capture->stack_start, false);

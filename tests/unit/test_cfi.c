@@ -377,6 +377,11 @@ static struct real copy_own(void) {
     return real;
 }
 
+static void drop(const struct real *real) {
+    free(real->copy);
+    free(real->addresses);
+}
+
 static void try_address(const struct real *real, size_t size, uint64_t address) {
     struct mp_cfi_tables tables = {real->copy, real->copy + size, real->copy};
     struct mp_stack stack = {(uintptr_t)words, (uintptr_t)(words + WORDS), true};
@@ -397,6 +402,7 @@ START_TEST(the_programs_own_rows_are_found) {
         found++;
     }
     ck_assert_uint_gt(found, 50);
+    drop(&real);
 }
 END_TEST
 
@@ -417,6 +423,7 @@ START_TEST(no_changed_byte_does_harm) {
         }
         real.copy[i] = before;
     }
+    drop(&real);
 }
 END_TEST
 
@@ -445,6 +452,7 @@ START_TEST(no_changed_byte_of_an_entry_does_harm_to_its_own_function) {
             }
         }
     }
+    drop(&real);
 }
 END_TEST
 
@@ -462,6 +470,7 @@ START_TEST(nothing_is_read_behind_the_end) {
                             (uintptr_t)cut.copy);
         free(cut.copy);
     }
+    drop(&real);
 }
 END_TEST
 

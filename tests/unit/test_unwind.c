@@ -26,6 +26,12 @@
 #define UNIT_REFERENCE 0
 #endif
 
+#ifdef __OPTIMIZE__
+#define OPTIMIZED 1
+#else
+#define OPTIMIZED 0
+#endif
+
 #define MOST 400
 
 static uint64_t ours[MOST], theirs[MOST];
@@ -208,7 +214,7 @@ START_TEST(a_callback_of_libcs_is_the_same) {
     for (unsigned i = 0; i < result.depth; i++)
         of_libc += ours[i] - (uintptr_t)libc.dlfo_map_start <
                    (uintptr_t)libc.dlfo_map_end - (uintptr_t)libc.dlfo_map_start;
-    ck_assert_uint_gt(of_libc, 2); /* those that call main, too */
+    ck_assert_uint_gt(of_libc, UNIT_ASAN ? 0 : 2); /* those that call main, too */
 }
 END_TEST
 
@@ -260,9 +266,15 @@ START_TEST(without_its_caller_everything_is_kept) {
     ck_assert_uint_eq(result.flags, 0);
     uint64_t all[MOST];
     struct mp_unwound same = mp_unwind(all, MOST, NULL);
-    ck_assert_uint_eq(same.depth, result.depth);
-    /* the innermost two frames are ours and this one's, at another call */
-    ck_assert_mem_eq(all + 2, ours + 2, (same.depth - 2) * sizeof *all);
+    /* How many frames are the unwinder's own is the compiler's choice (a tail call has none), and
+     * this one's is at another call. Those of the callers are the same. */
+    unsigned callers = 0;
+    while (callers < same.depth && callers < result.depth &&
+           all[same.depth - 1 - callers] == ours[result.depth - 1 - callers])
+        callers++;
+    ck_assert_uint_gt(callers, 2);
+    ck_assert_uint_le(same.depth - callers, 3);
+    ck_assert_uint_le(result.depth - callers, 3);
 }
 END_TEST
 
@@ -664,10 +676,9 @@ int main(void) {
     UNIT_CASE_IF(stacks, a_small_thread_is_enough, !UNIT_TSAN && !UNIT_ASAN,
                  "a sanitizer's own needs are larger");
     UNIT_CASE(stacks, a_threads_coroutine_is_the_same);
-#ifdef __OPTIMIZE__
-    UNIT_CASE_IF(stacks, a_capture_needs_little_stack, unit_forks() && !UNIT_TSAN && !UNIT_ASAN,
-                 "frames under a sanitizer are larger, and the cache has to be cold");
-#endif
+    UNIT_CASE_IF(stacks, a_capture_needs_little_stack,
+                 OPTIMIZED && unit_forks() && !UNIT_TSAN && !UNIT_ASAN,
+                 "frames are larger without optimization, and the cache has to be cold");
     suite_add_tcase(suite, stacks);
     TCase *trouble = tcase_create("trouble");
     UNIT_CASE(trouble, an_old_kernel_has_all_but_foreign_stacks);
