@@ -1,9 +1,12 @@
-/* The fast paths alone, for counting instructions: PATTERN ROUNDS. bench/run starts it under
- * callgrind, which collects inside malloc and free only, so that neither this loop nor the PLT is
- * counted. lone     malloc and free of one 64-byte block, nothing else live among    the same among
- * 1,000 live blocks of the size lifo     100 blocks allocated, then freed in reverse, again and
- * again remote   blocks allocated by one thread and freed by another mixed    sizes 16 to 1,024 at
- * random places of a table of 1,000 */
+/* The fast paths alone, for counting instructions: PATTERN ROUNDS. It is run under callgrind, which
+ * collects inside malloc and free only, so that neither this loop nor the PLT is counted.
+ *
+ *   lone     malloc and free of one 64-byte block, nothing else live
+ *   among    the same among 1,000 live blocks of the size
+ *   lifo     100 blocks allocated, then freed in reverse, again and again
+ *   remote   blocks allocated by one thread and freed by another
+ *   mixed    sizes 16 to 1,024 at random places of a table of 1,000
+ */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -337,7 +337,7 @@ void mp_heap_arm(void) {
     mp_slow_enter();
     mp_pages_trim(heap); /* what its lists hold would be handed out uncounted */
     for (unsigned c = 0; c < MP_CLASSES; c++)
-        heap->bins[c].countdown = mp_hooks.countdown(heap, c);
+        mp_bin_sample_in(&heap->bins[c], mp_hooks.countdown(heap, c));
     mp_slow_leave();
 }
 

@@ -19,7 +19,7 @@
 
 /* Before the class's list is filled: its blocks are not counted there. */
 static inline void mp_oracle_refill(struct mp_heap *heap, unsigned class) {
-    heap->bins[class].countdown = MP_NO_SAMPLE;
+    heap->bins[class].sample_at = UINT64_MAX;
 }
 
 /* A block of the class is about to be handed out: is it a sample? Classes are multiples of the

@@ -275,22 +275,20 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
     uint32_t count = page->carved - used;
     struct mp_block *first = page->local_free;
     struct mp_block *rest = mp_page_end(page);
-    if (MP_UNLIKELY(bin->countdown <= count)) {
+    if (MP_UNLIKELY(bin->sample_at - bin->allocated < count)) {
         /* A sample is due within. The blocks before it are handed over; when there are none, it is
          * the one that is asked for now. */
-        if (bin->countdown == 1) {
+        count = (uint32_t)(bin->sample_at - bin->allocated);
+        if (count == 0) {
             page->local_free = cut(page, first, 1);
             arm(page, used + 1);
-            bin->countdown = mp_hooks.countdown(heap, class);
             bin->allocated++;
+            mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
             *block = first;
             return MP_REFILL_SAMPLE;
         }
-        count = bin->countdown - 1;
         rest = cut(page, first, count);
     }
-    if (bin->countdown != MP_NO_SAMPLE)
-        bin->countdown -= count;
     /* The list is the thread's before it is no longer the page's: to a copy made in between, its
      * blocks are free all the time. */
     *list = first;
@@ -337,10 +335,8 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
     mp_tls.list[page->class] = &mp_no_block;
     mp_page_clear_flag(page, MP_PAGE_CURRENT);
     bin->current = 0;
-    bin->allocated -= listed;
+    bin->allocated -= listed; /* charged and never handed out */
     bin->listed = 0;
-    if (bin->countdown != MP_NO_SAMPLE)
-        bin->countdown += listed; /* counted and never handed out */
     retire(page);
 }
 
@@ -439,10 +435,8 @@ static void unlist_blocks(struct mp_heap *heap, unsigned class) {
     page->local_free = first;
     uint32_t used = mp_page_used(page);
     arm(page, used > count ? used - count : 0);
-    heap->bins[class].allocated -= count;
+    heap->bins[class].allocated -= count; /* charged and never handed out */
     heap->bins[class].listed = 0;
-    if (heap->bins[class].countdown != MP_NO_SAMPLE)
-        heap->bins[class].countdown += count; /* they were counted and never handed out */
 }
 
 static void leave_page(struct mp_page *page) {

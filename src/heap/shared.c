@@ -139,12 +139,11 @@ struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sam
     struct mp_block *block = alloc_locked(shard, heap->node, class, &page, fresh);
     *sample = false;
     if (block) {
-        if (bin->countdown != MP_NO_SAMPLE && --bin->countdown == 0) {
-            bin->countdown = mp_hooks.countdown(heap, class);
+        *sample = bin->allocated++ == bin->sample_at;
+        if (*sample) {
+            mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
             page->sampled_blocks |= (uint64_t)1 << index_of(page, block);
-            *sample = true;
         }
-        bin->allocated++;
         block->link_medium = 0;
         block->key = 0;
     }

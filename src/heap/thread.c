@@ -111,7 +111,8 @@ static struct mp_heap *new_heap(void) {
         return NULL;
     heap->number = number;
     for (unsigned c = 0; c < MP_CLASSES; c++)
-        heap->bins[c].countdown = mp_hooks.countdown ? mp_hooks.countdown(heap, c) : MP_NO_SAMPLE;
+        mp_bin_sample_in(&heap->bins[c],
+                         mp_hooks.countdown ? mp_hooks.countdown(heap, c) : MP_NO_SAMPLE);
     table[chunk][(number - 1) % TABLE_CHUNK] = heap;
     atomic_store_explicit(&heap_count, number, memory_order_release);
     return heap;

@@ -36,11 +36,16 @@ struct mp_bin {
     uint32_t sparse;                  /* the others: taken last, so that they may empty */
     uint32_t listed;                  /* blocks in the thread's list at most */
     uint32_t refilled_ms;             /* when the list was last filled */
-    uint32_t countdown;               /* blocks until the next sample; MP_NO_SAMPLE: none is due */
     uint64_t allocated;               /* blocks ever charged */
+    uint64_t sample_at;               /* when so many are, the next is one; UINT64_MAX: never */
 };
 
 #define MP_NO_SAMPLE UINT32_MAX
+
+/* The `countdown`th block from now is a sample. */
+static inline void mp_bin_sample_in(struct mp_bin *bin, uint32_t countdown) {
+    bin->sample_at = countdown == MP_NO_SAMPLE ? UINT64_MAX : bin->allocated + countdown - 1;
+}
 
 enum mp_heap_state {
     MP_HEAP_FREE, /* waits for a thread */

@@ -52,7 +52,7 @@ static void on_freed(void *block) {
 
 static void *sample_one(void *unused) {
     t_free(t_malloc(100));
-    mp_tls.heap->bins[mp_class_of(2000)].countdown = 1;
+    mp_bin_sample_in(&mp_tls.heap->bins[mp_class_of(2000)], 1);
     t_free(t_malloc(2000)); /* asks for the next count inside its slow section */
     return unused;
 }

@@ -165,7 +165,7 @@ static void arm(uint32_t small_period, unsigned toss_period) {
     mp_trim();
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         for (unsigned c = 0; c < MP_CLASSES; c++)
-            mp_heap_by_number(n)->bins[c].countdown = period;
+            mp_bin_sample_in(&mp_heap_by_number(n)->bins[c], period);
     }
     mp_hooks = (struct mp_hooks){
         .countdown = on_countdown,
@@ -181,7 +181,7 @@ static void disarm(void) {
     memset(&mp_hooks, 0, sizeof mp_hooks);
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         for (unsigned c = 0; c < MP_CLASSES; c++)
-            mp_heap_by_number(n)->bins[c].countdown = MP_NO_SAMPLE;
+            mp_bin_sample_in(&mp_heap_by_number(n)->bins[c], MP_NO_SAMPLE);
     }
 }
 
@@ -436,7 +436,7 @@ START_TEST(frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing) {
     arm(MP_NO_SAMPLE, 0);
     t_free(s_malloc(1));
     mp_trim();
-    mp_tls.heap->bins[mp_class_of(64)].countdown = 5;
+    mp_bin_sample_in(&mp_tls.heap->bins[mp_class_of(64)], 5);
     void *blocks[1024];
     for (int i = 0; i < 1024; i++)
         blocks[i] = t_malloc(64);
