@@ -43,6 +43,20 @@ finish() {
     exit $((failures > 0))
 }
 
+# need PROGRAM...: without one of them there is nothing to test; `library` is the library.
+need() {
+    local program
+    for program in "$@"; do
+        if [ "$program" = library ]; then
+            [ "$MEMPROF_LIB" = none ] || continue
+        elif command -v "$program" >/dev/null; then
+            continue
+        fi
+        skip "$(basename "$0")" "this needs $program"
+        exit 0
+    done
+}
+
 # under OPTIONS PROGRAM ARGS...: the program with the library, and nothing else with it: the loader
 # reads LD_PRELOAD after env has started the program. A program that hangs is ended, and its status
 # is 124.

@@ -1,0 +1,220 @@
+"""Holds what the sampler says against what truth.c knows, over many seeds: are estimates right on
+average, are intervals as wide as they claim, and does the byte countdown say the same? Prints the
+cases of test-truth; lines that begin with # are figures.
+
+    truth.py PROGRAM SCRATCH MEMPROF SEEDS NAME=LIBRARY..."""
+import json
+import math
+import os
+import subprocess
+import sys
+
+import heapfile
+import sites as siting
+
+SETS = {'small': '8k', 'large': '1m', 'huge': '32m'}
+Z = 1.959963984540054  # 95 % of a normal distribution
+LEAST = 30             # samples expected at a site for it to count
+FIELDS = ('live_objects', 'live_bytes', 'allocated_objects', 'allocated_bytes')
+
+failed = False
+
+
+def case(name, good, reason):
+    global failed
+    print('ok ' + name if good else 'not ok %s: %s' % (name, reason))
+    failed |= not good
+
+
+class Pile:
+    """The samples of one site in one run. By Horvitz and Thompson: a sample with the chance p stands
+    for w = 1/p, and adds w^2 - w to the variance of their number."""
+
+    def __init__(self):
+        self.samples = 0
+        self.value = [0.0, 0.0]  # objects, bytes
+        self.variance = [0.0, 0.0]
+        self.seen = [0.0, 0.0]
+        self.allocated = [0.0, 0.0]
+
+    def add(self, weight, size):
+        self.samples += 1
+        for i, unit in enumerate((1, size)):
+            self.value[i] += weight * unit
+            self.variance[i] += (weight * weight - weight) * unit * unit
+            self.seen[i] += unit
+
+    def interval(self, i):
+        """As if it were a Poisson count of value^2 / variance: Wilson's score interval for that,
+        scaled back. There are at least those that were seen."""
+        value, variance = self.value[i], self.variance[i]
+        if variance <= 0:
+            return value, value
+        count = value * value / variance
+        scale = variance / value
+        centre = count + Z * Z / 2
+        reach = Z * math.sqrt(count + Z * Z / 4)
+        return max((centre - reach) * scale, self.seen[i]), (centre + reach) * scale
+
+
+def pile_up(dump, names, sites):
+    piles = {name: Pile() for name in sites}
+    for sample in dump.samples:
+        name = names[sample['stack']]
+        if name:
+            piles[name].add(heapfile.weight(sample), sample['size'])
+    for stack, name in zip(dump.stacks, names):
+        if name:
+            piles[name].allocated[0] += stack['allocated_objects']
+            piles[name].allocated[1] += stack['allocated_bytes']
+    return piles
+
+
+def run_once(program, library, chosen, seed, path):
+    options = 'rate=%s:seed=%d' % (SETS[chosen], seed)
+    sites = siting.parse(siting.run(library, options, program, chosen, path))
+    return siting.load(path, sites) + (sites,)
+
+
+def check_repeats(label, program, library, path):
+    """Small blocks only: whether a large one grows in its place, or is moved and drawn for anew,
+    may depend on what the clock has given back around it."""
+    drawn = []
+    for _ in range(2):
+        dump, names, _ = run_once(program, library, 'small', 1, path)
+        drawn.append(sorted((names[sample['stack']], sample['size'], sample['serial'])
+                            for sample in dump.samples if names[sample['stack']]))
+    case('%s: a seed gives the same samples in each run' % label, drawn[0] and drawn[0] == drawn[1],
+         '%d samples, then %d others' % (len(drawn[0]), len(drawn[1])))
+
+
+def check_tool(program, library, memprof, path):
+    """The estimates and intervals below are this file's own; memprof must print the same, or what
+    holds of them does not hold of it. To a byte: it prints whole ones."""
+    for chosen in SETS:
+        dump, _, _ = run_once(program, library, chosen, 1, path)
+        piles = [Pile() for _ in dump.stacks]
+        for sample in dump.samples:
+            piles[sample['stack']].add(heapfile.weight(sample), sample['size'])
+        ours = sorted((pile.value[1], *pile.interval(1)) for pile in piles if pile.samples)
+        shown = json.loads(subprocess.run(
+            [memprof, 'show', '--by', 'stack', '--top', '0', '--format', 'json', path],
+            capture_output=True, check=True, timeout=60).stdout)
+        theirs = sorted((site['bytes'], site['bytes_low'], site['bytes_high'])
+                        for site in shown['sites'])
+        wrong = [(a, b) for a, b in zip(ours, theirs) if max(abs(x - y) for x, y in zip(a, b)) > 1]
+        case('memprof show has these estimates and intervals of %s' % chosen,
+             ours and len(ours) == len(theirs) and not wrong,
+             '%d stacks, %d shown, %s' % (len(ours), len(theirs), wrong[:1]))
+
+
+def mean_and_error(values):
+    mean = sum(values) / len(values)
+    square = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return mean, math.sqrt(square / len(values))
+
+
+class Record:
+    """One site over all seeds: each estimate as a share of the truth."""
+
+    def __init__(self, name, truth):
+        self.name = name
+        self.truth = [truth.live_objects, truth.live_bytes, truth.allocated_objects,
+                      truth.allocated_bytes]
+        self.counts = truth.counts()
+        self.samples = 0
+        self.ratios = [[] for _ in FIELDS]
+        self.covered = [0, 0]
+
+    def add(self, pile):
+        self.samples += pile.samples
+        for i, value in enumerate(pile.value + pile.allocated):
+            self.ratios[i].append(value / self.truth[i])
+        for i in range(2):
+            low, high = pile.interval(i)
+            self.covered[i] += low <= self.truth[i] <= high
+
+
+def collect(program, library, seeds, path):
+    records = {}
+    for chosen in SETS:
+        for seed in range(1, seeds + 1):
+            dump, names, sites = run_once(program, library, chosen, seed, path)
+            for name, pile in pile_up(dump, names, sites).items():
+                record = records.setdefault(name, Record(name, sites[name]))
+                assert record.counts == sites[name].counts(), 'the truth differs from run to run'
+                record.add(pile)
+    return list(records.values())
+
+
+def percent(mean, error):
+    return '%+.2f %% +- %.2f %%' % (100 * (mean - 1), 100 * error)
+
+
+def pooled(records, field):
+    """The mean of all sites' shares in each run, over the runs."""
+    return mean_and_error([sum(runs) / len(runs)
+                           for runs in zip(*(record.ratios[field] for record in records))])
+
+
+def judge(label, records, seeds):
+    few = [r.name for r in records if r.samples < LEAST * seeds]
+    case('%s: each site has at least %d samples on average' % (label, LEAST), not few,
+         'too few at ' + ', '.join(few))
+    for r in records:
+        print('# %s: %-12s %7.1f samples, covered %5.1f %% %5.1f %%, mean error %s' % (
+            label, r.name, r.samples / seeds, 100 * r.covered[0] / seeds, 100 * r.covered[1] / seeds,
+            ', '.join(percent(*mean_and_error(ratios)) for ratios in r.ratios)))
+    for i, field in enumerate(FIELDS):
+        mean, error = pooled(records, i)
+        what = field.replace('_', ' ')
+        print('# %s: %s over %d sites and %d seeds: %s' % (label, what, len(records), seeds,
+                                                          percent(mean, error)))
+        case('%s: the mean estimate of %s is within 1 %%' % (label, what), abs(mean - 1) <= 0.01,
+             percent(mean, error))
+        off = []
+        for r in records:
+            mean, error = mean_and_error(r.ratios[i])
+            if abs(mean - 1) > 4 * error:
+                off.append('%s by %s' % (r.name, percent(mean, error)))
+        case('%s: the mean estimate of %s is right at each site' % (label, what), not off,
+             '; '.join(off))
+    for i in range(2):
+        share = 100 * sum(r.covered[i] for r in records) / (seeds * len(records))
+        what = FIELDS[i].replace('_', ' ')
+        print('# %s: 95 %% intervals of %s cover in %.2f %% of %d' % (label, what, share,
+                                                                     seeds * len(records)))
+        case('%s: 95 %% intervals of %s cover in 92 to 98 %%' % (label, what), 92 <= share <= 98,
+             '%.2f %%' % share)
+
+
+def compare(one, other):
+    for i, field in enumerate(FIELDS):
+        a, a_error = pooled(one, i)
+        b, b_error = pooled(other, i)
+        apart, joint = abs(a - b), math.hypot(a_error, b_error)
+        what = field.replace('_', ' ')
+        print('# counts of blocks and of bytes are %.3f %% +- %.3f %% apart in %s' % (
+            100 * apart, 100 * joint, what))
+        case('counting blocks and counting bytes agree on %s' % what, apart < 3 * joint,
+             '%.3f %% apart, %.1f standard errors' % (100 * apart, apart / joint))
+
+
+def main():
+    program, scratch, memprof, seeds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    path = scratch + '/truth.heap'
+    found = []
+    for argument in sys.argv[5:]:
+        label, library = argument.split('=', 1)
+        check_repeats(label, program, library, path)
+        if not found and os.path.exists(memprof):
+            check_tool(program, library, memprof, path)
+        records = collect(program, library, seeds, path)
+        judge(label, records, seeds)
+        found.append(records)
+    if len(found) == 2:
+        compare(*found)
+    return failed
+
+
+sys.exit(main())
