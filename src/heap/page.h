@@ -3,22 +3,26 @@
  * span's first slice describes the whole; the others point to it.
  *
  * Who may touch what:
- *   SMALL          `remote` by anyone, atomically; `owner` read by anyone, written by the page's
- *                  owner; everything else by the page's owner alone. Ownership is the bit MP_OWNED
- * of `remote`; heap/remote.h has the protocol. MEDIUM, SAMPLES  under the lock of their shard
- * (shared.h). FREE           under the lock of the pool. LARGE          by whoever holds the block
- * (its one pointer), until it is freed. CONT           constant while its page or span lives.
+ *
+ *   SMALL            `remote` by anyone, atomically; `owner` read by anyone, written by the page's
+ *                    owner; everything else by the page's owner alone. Ownership is the bit
+ *                    MP_OWNED of `remote`; heap/remote.h has the protocol.
+ *   MEDIUM, SAMPLES  under the lock of their shard (shared.h)
+ *   FREE             under the lock of the pool
+ *   LARGE            by whoever holds the block (its one pointer), until it is freed
+ *   CONT             constant while its page or span lives
  *
  * A free block holds, in whatever list it stands:
  *
  *   +-------------+---------------------------+------
  *   | link        | key = own address + MP_KEY | stale
  *   +-------------+---------------------------+------
- *   link: where in the page the next free block stands (16 bits in a small page, 32 in a medium
- *   one); MP_END after the last. A link cannot lead out of the page, whatever was written over it.
- *   key: only a free block has it. malloc hands out no block without it and clears it; free takes
- * no block that has it. The census counts a block as free exactly when it has it, so lists need not
- *   be walked and may be in any state. */
+ *
+ * The link says where in the page the next free block stands (16 bits in a small page, 32 in a
+ * medium one); MP_END after the last. It cannot lead out of the page, whatever was written over it.
+ * Only a free block has the key. malloc hands out no block without it and clears it; free takes no
+ * block that has it. The census counts a block as free exactly when it has it, so lists need not be
+ * walked and may be in any state. */
 #ifndef MP_HEAP_PAGE_H
 #define MP_HEAP_PAGE_H
 
