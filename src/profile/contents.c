@@ -10,6 +10,7 @@
 #include "profile/live.h"
 #include "profile/sampler.h"
 #include "profile/stacks.h"
+#include "profile/unwind.h"
 #include "record/maps.h"
 #include "record/memory.h"
 #include "record/modules.h"
@@ -172,7 +173,7 @@ static void fill_in(struct memprof_dump_process *process, const struct mp_census
     process->exe = mp_writer_text(mp_modules_program());
     process->rate = mp_sampler_rate();
     process->seed = mp_sampler_seed();
-    process->unwinder = mp_sampler_unwinder();
+    process->unwinder = (uint32_t)mp_unwind_backend();
     process->page_size = 4096;
     process->threads = (uint32_t)stats.threads;
     process->samples_taken = counts.taken;

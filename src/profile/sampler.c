@@ -21,7 +21,6 @@
 _Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF_STACK_BROKEN, "");
 
 static uint64_t rate, seed;
-static uint32_t unwinder;
 static unsigned depth;
 static _Atomic(uint64_t) serial;  /* of the last sample */
 static _Atomic(uint64_t) dropped; /* samples */
@@ -189,7 +188,7 @@ void mp_sampler_start(void) {
     mp_modules_start();
     if (!rate)
         return;
-    unwinder = (uint32_t)mp_unwind_start(mp_options.unwind);
+    mp_unwind_start(mp_options.unwind);
     mp_hooks.countdown = countdown;
     mp_hooks.toss_large = toss_large;
     mp_hooks.sampled = sampled;
@@ -207,10 +206,6 @@ uint64_t mp_sampler_seed(void) {
     return seed;
 }
 
-uint32_t mp_sampler_unwinder(void) {
-    return unwinder;
-}
-
 void mp_sampler_get_counts(struct mp_sampler_counts *counts) {
     counts->taken = atomic_load_explicit(&serial, memory_order_relaxed);
     counts->dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
@@ -226,4 +221,6 @@ void mp_sampler_after_fork(bool child) {
     mp_live_after_fork(child);
     mp_modules_after_fork(child);
     mp_stacks_after_fork(child);
+    if (child)
+        mp_unwind_after_fork_child();
 }

@@ -14,8 +14,6 @@ void mp_sampler_start(void);
 /* Mean bytes between samples; 0: none are taken. */
 uint64_t mp_sampler_rate(void);
 uint64_t mp_sampler_seed(void);
-/* enum memprof_dump_unwinder */
-uint32_t mp_sampler_unwinder(void);
 
 struct mp_sampler_counts {
     uint64_t taken;

@@ -6,10 +6,10 @@
 #include "platform/arch.h"
 #include "profile/stack.h"
 
-/* Written once at start-up. */
+/* Written at start-up, and in a child of fork while it has one thread. */
 static int backend = MEMPROF_UNWIND_FP;
 
-int mp_unwind_start(int wanted) {
+void mp_unwind_start(int wanted) {
     mp_stack_start();
     if (wanted == MP_UNWIND_LIBUNWIND && mp_libunwind_start() == 0)
         backend = MEMPROF_UNWIND_LIBUNWIND;
@@ -17,6 +17,14 @@ int mp_unwind_start(int wanted) {
         backend = MEMPROF_UNWIND_CFI;
     else
         backend = MEMPROF_UNWIND_FP;
+}
+
+void mp_unwind_after_fork_child(void) {
+    if (backend == MEMPROF_UNWIND_LIBUNWIND)
+        mp_unwind_start(MP_UNWIND_CFI);
+}
+
+int mp_unwind_backend(void) {
     return backend;
 }
 

@@ -28,9 +28,14 @@ struct mp_unwound {
 #define MP_UNWIND_EXACT ((uint64_t)1 << 63)
 
 /* Chooses the backend, once, at start-up: single-threaded, outside any lock. `wanted` is an enum
- * mp_unwind. Returns the enum memprof_dump_unwinder of what is in use: auto is cfi; libunwind falls
- * back to cfi where the library is not to be had, and cfi to fp before glibc 2.35. Says nothing. */
-int mp_unwind_start(int wanted);
+ * mp_unwind: auto is cfi; libunwind falls back to cfi where the library is not to be had, and cfi
+ * to fp before glibc 2.35. Says nothing. */
+void mp_unwind_start(int wanted);
+/* Of libunwind, and of the loader's tables that it walks, a lock may be held by a thread that a
+ * child of fork does not have: there, cfi takes over. */
+void mp_unwind_after_fork_child(void);
+/* Which one is in use: enum memprof_dump_unwinder. */
+int mp_unwind_backend(void);
 
 /* The calling thread's stack, innermost first, from `caller`, the return address of the function
  * that the program called: our own frames below it are left out. If `caller` is not among the first
