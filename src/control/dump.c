@@ -156,6 +156,8 @@ static const char *reason(int error) {
         return "no space left";
     case EFBIG:
         return "larger than files may be (RLIMIT_FSIZE)";
+    case EEXIST:
+        return "something else than a file is there";
     case EISDIR:
         return "is a directory";
     case ENOTDIR:
@@ -198,7 +200,8 @@ static _Noreturn void be_the_copy(const struct request *request) {
 /* ---- in the process ---- */
 
 bool mp_dump_can_start_sigsafe(void) {
-    return mp_tls.heap && !mp_slow_inside() && !mp_sampler_is_inside_sigsafe() && !mp_lock_all_mine;
+    return !mp_lock_held && !mp_slow_inside() && !mp_sampler_is_inside_sigsafe() &&
+           !mp_lock_all_mine;
 }
 
 /* Under the lock no signal is handled: a handler that dumps too would wait for its own thread. In

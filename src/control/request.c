@@ -29,7 +29,7 @@ static _Atomic(uint64_t) reap_after_ms;
 static void make_path(char *path, size_t size, const char *what) {
     struct mp_text text;
     mp_text_init(&text, path, size);
-    mp_text_add(&text, MEMPROF_REQUEST_FOLDER "%u/%lu.%s", mp_sys_getuid(),
+    mp_text_add(&text, MEMPROF_REQUEST_FOLDER "%u/%lu.%s", mp_sys_geteuid(),
                 (uint64_t)mp_sys_getpid(), what);
 }
 
@@ -40,7 +40,7 @@ static bool take_request(void) {
     long fd = mp_sys_open(request.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return false;
-    bool good = mp_sys_owner((int)fd, &owner) == 0 && (owner == 0 || owner == mp_sys_getuid());
+    bool good = mp_sys_owner((int)fd, &owner) == 0 && (owner == 0 || owner == mp_sys_geteuid());
     long n = good ? mp_sys_read((int)fd, request.text, sizeof request.text - 1) : 0;
     mp_sys_close((int)fd);
     if (!good)
@@ -59,9 +59,14 @@ static void leave_it(void) {
     mp_hooks_ask_sigsafe();
 }
 
+/* With signals blocked: a handler of the program's that never returned here (siglongjmp) would
+ * leave us busy for good. */
 static void obey(void) {
+    uint64_t mask;
+    mp_sys_block_all(&mask);
     if (atomic_flag_test_and_set_explicit(&request.busy, memory_order_acquire)) {
         leave_it();
+        mp_sys_unblock(&mask);
         return;
     }
     if (take_request()) {
@@ -77,6 +82,7 @@ static void obey(void) {
     if (mp_dump_reap_sigsafe())
         mp_hooks_ask_sigsafe();
     atomic_flag_clear_explicit(&request.busy, memory_order_release);
+    mp_sys_unblock(&mask);
 }
 
 /* At the end of a slow path. */
@@ -97,6 +103,11 @@ static void on_signal(int number, siginfo_t *info, void *context) {
         obey();
     else
         leave_it();
+}
+
+void mp_request_after_fork_child(void) {
+    atomic_flag_clear_explicit(&request.busy, memory_order_relaxed);
+    atomic_store_explicit(&pending, false, memory_order_relaxed);
 }
 
 void mp_request_start(void) {

@@ -4,13 +4,16 @@
  *   /dev/shm/memprof-UID/PID.request   "dump PATH\n", "dump\n" (to where the option says), "reap\n"
  *   /dev/shm/memprof-UID/PID.answer    "ok COPY PATH\n" or "error COPY TEXT\n", by the copy
  *
- * UID and PID are the process's, as it knows them. Only a file of the process's own user or of root
- * is obeyed. The handler makes system calls alone; a thread that is in one of our slow paths leaves
- * the request to that path's end. */
+ * UID (the effective one) and PID are the process's, as it knows them. Only a file of the process's
+ * own user or of root is obeyed. The handler makes system calls alone; a thread that is in one of
+ * our slow paths leaves the request to that path's end. */
 #ifndef MP_CONTROL_REQUEST_H
 #define MP_CONTROL_REQUEST_H
 
 /* Catches the signal, if the options say so and nobody else does. */
 void mp_request_start(void);
+
+/* The thread that was at a request does not exist in the child. */
+void mp_request_after_fork_child(void);
 
 #endif

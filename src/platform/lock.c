@@ -4,6 +4,7 @@
 #include "platform/sys.h"
 
 __thread bool mp_lock_all_mine;
+__thread uint32_t mp_lock_held;
 
 /* Critical sections are short (tens of instructions; no system call but a rare growth), so a
  * holder that runs is out in the time of a few pauses; one that was descheduled is worth a sleep.
@@ -25,6 +26,7 @@ void mp_lock_slow(struct mp_lock *lock) {
 
 void mp_lock_take_same_rank(struct mp_lock *lock) {
     uint32_t expected = 0;
+    mp_lock_count(1);
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
                                                  memory_order_relaxed))
         mp_lock_slow(lock);

@@ -1,6 +1,7 @@
 /* A futex mutex of one word, and the one order in which locks are taken.
- * Not for the fast paths of malloc and free, which take none; not for signal handlers, which may
- * only try. Debug builds (-DMP_DEBUG_LOCKS) stop at a lock that is taken out of order. */
+ * Not for the fast paths of malloc and free, which take none; not for signal handlers, unless they
+ * see that their thread holds none (mp_lock_held). Debug builds (-DMP_DEBUG_LOCKS) stop at a lock
+ * that is taken out of order. */
 #ifndef MP_PLATFORM_LOCK_H
 #define MP_PLATFORM_LOCK_H
 
@@ -56,20 +57,34 @@ static inline void mp_lock_check_drop(const struct mp_lock *lock) {
  * passes through all of them. */
 extern __thread bool mp_lock_all_mine __attribute__((tls_model("initial-exec")));
 
+/* Locks that this thread holds or waits for: what a signal handler of its own looks at, since it
+ * would wait for itself. Counted before a lock is taken and after it is dropped. */
+extern __thread uint32_t mp_lock_held __attribute__((tls_model("initial-exec")));
+
+static inline void mp_lock_count(uint32_t by) {
+    atomic_signal_fence(memory_order_seq_cst);
+    mp_lock_held += by;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 static inline bool mp_lock_try(struct mp_lock *lock) {
     uint32_t expected = 0;
     if (mp_lock_all_mine)
         return true;
+    mp_lock_count(1);
     /* acquire: what the last holder wrote is seen by the next */
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
-                                                 memory_order_relaxed))
+                                                 memory_order_relaxed)) {
+        mp_lock_count((uint32_t)-1);
         return false;
+    }
     mp_lock_check_take(lock);
     return true;
 }
 
 static inline void mp_lock_take(struct mp_lock *lock) {
     if (!mp_lock_try(lock)) {
+        mp_lock_count(1);
         mp_lock_slow(lock);
         mp_lock_check_take(lock);
     }
@@ -81,6 +96,7 @@ static inline void mp_lock_drop(struct mp_lock *lock) {
     mp_lock_check_drop(lock);
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         mp_lock_wake(lock);
+    mp_lock_count((uint32_t)-1);
 }
 
 /* Of several locks of one rank that are taken in a fixed order; only the first is checked. */
@@ -90,6 +106,7 @@ void mp_lock_take_same_rank(struct mp_lock *lock);
 static inline void mp_lock_reset(struct mp_lock *lock) {
     mp_lock_check_drop(lock);
     atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+    mp_lock_count((uint32_t)-1);
 }
 
 #endif

@@ -75,6 +75,10 @@ uint32_t mp_sys_getuid(void) {
     return (uint32_t)mp_arch_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
 }
 
+uint32_t mp_sys_geteuid(void) {
+    return (uint32_t)mp_arch_syscall(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+}
+
 long mp_sys_copy(void) {
     MP_FAULT("clone");
     return mp_arch_syscall(SYS_clone, 0, 0, 0, 0, 0, 0);
@@ -127,7 +131,7 @@ int mp_sys_owner(int fd, uint32_t *uid) {
     if (error)
         return (int)error;
     *uid = info.stx_uid;
-    return S_ISREG(info.stx_mode) ? 0 : -EINVAL;
+    return S_ISREG(info.stx_mode) ? 0 : S_ISDIR(info.stx_mode) ? -EISDIR : -EINVAL;
 }
 
 void mp_sys_become_copy(void) {
@@ -137,6 +141,7 @@ void mp_sys_become_copy(void) {
         for (int fd = 0; fd < 65536; fd++)
             mp_sys_close(fd);
     }
+    mp_arch_syscall(SYS_umask, 0, 0, 0, 0, 0, 0);
     mp_arch_syscall(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0, 0, 0);
     mp_arch_syscall(SYS_sched_setscheduler, 0, SCHED_IDLE, (long)&idle, 0, 0, 0);
     /* Whoever runs out of memory now, it is not the program that shall pay. */

@@ -39,6 +39,7 @@ long mp_sys_readlink(const char *path, char *buffer, size_t size);
 long mp_sys_getrandom(void *buffer, size_t size);
 long mp_sys_getpid(void);
 uint32_t mp_sys_getuid(void);
+uint32_t mp_sys_geteuid(void);
 void mp_sys_yield(void);
 
 /* For dumps, at the program's or an operator's request; the later ones in the copy alone. */
@@ -55,10 +56,11 @@ int mp_sys_rename(const char *from, const char *to);
 int mp_sys_unlink(const char *path);
 long mp_sys_getcwd(char *buffer, size_t size);
 long mp_sys_getppid(void);
-/* Owner of an open file, if it is a regular one; -errno. */
+/* Owner of an open file, if it is a regular one; -EISDIR, -EINVAL if it is not; -errno. */
 int mp_sys_owner(int fd, uint32_t *uid);
 /* From here on the copy holds nothing that matters to others: descriptors, a core file, time that
- * the program wants. */
+ * the program wants. Its files have the mode that they are made with, whatever the program's umask.
+ */
 void mp_sys_become_copy(void);
 _Noreturn void mp_sys_exit(int status);
 /* Nanoseconds since 1970, and of the clock that mp_sys_now_ms reads. */

@@ -12,6 +12,7 @@
 #include "heap/heap.h"
 #include "heap/pages.h"
 #include "platform/elf.h"
+#include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/say.h"
 #include "preload/preload.h"
@@ -32,7 +33,7 @@ extern void __msan_init(void) __attribute__((weak));
 extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 
-static __thread bool fork_from_inside __attribute__((tls_model("initial-exec")));
+static __thread unsigned fork_from_inside __attribute__((tls_model("initial-exec")));
 
 /* Registered before anyone else's handlers, so that it runs last before the fork, when the others
  * (libc's stdio included) have allocated what they wanted. */
@@ -40,9 +41,10 @@ static void before_fork(void) {
     /* A signal handler that interrupted one of our slow sections and forks: waiting for ourselves
      * would be for ever. The copy is then as good as the handler's luck, as it is with any malloc.
      */
-    fork_from_inside = mp_slow_inside() || mp_sampler_is_inside_sigsafe();
-    if (fork_from_inside)
+    if (mp_lock_held || mp_slow_inside() || mp_sampler_is_inside_sigsafe()) {
+        fork_from_inside++; /* perhaps inside a fork: each is followed by one of those below */
         return;
+    }
     if (mp_tls.heap) {
         mp_slow_enter();
         mp_pages_flush(mp_tls.heap);
@@ -56,8 +58,10 @@ static void before_fork(void) {
 }
 
 static void after_fork_parent(void) {
-    if (fork_from_inside)
+    if (fork_from_inside) {
+        fork_from_inside--;
         return;
+    }
     mp_gate_open(false);
     mp_sampler_after_fork(false);
     mp_dump_after_fork(false);
@@ -66,11 +70,14 @@ static void after_fork_parent(void) {
 }
 
 static void after_fork_child(void) {
-    if (fork_from_inside)
+    if (fork_from_inside) {
+        fork_from_inside--;
         return;
+    }
     mp_gate_open(true);
     mp_sampler_after_fork(true);
     mp_dump_after_fork(true);
+    mp_request_after_fork_child();
 }
 
 /* ---- start ---- */

@@ -92,6 +92,21 @@ static void put(const void *bytes, size_t size) {
     }
 }
 
+/* The file is renamed over what has its name, which must not be a device or a pipe: where root
+ * names /dev/null or /dev/stdout, the host would lose it. A link to a file is replaced; one that
+ * leads nowhere may be such a name too, for in the copy there is no /proc/self/fd/1. */
+static int may_replace(const char *path) {
+    uint32_t owner;
+    long fd = mp_sys_open(path, O_PATH, 0);
+    if (fd == -ENOENT)
+        fd = mp_sys_open(path, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : (int)fd;
+    int error = mp_sys_owner((int)fd, &owner);
+    mp_sys_close((int)fd);
+    return error == -EINVAL ? -EEXIST : error;
+}
+
 int mp_writer_open(const char *path, uint32_t sections) {
     static const struct start zeroes;
     memset(&writer, 0, sizeof writer);
@@ -99,6 +114,9 @@ int mp_writer_open(const char *path, uint32_t sections) {
         return -ENAMETOOLONG;
     if (sections > SECTIONS)
         return -EINVAL;
+    int error = may_replace(path);
+    if (error)
+        return error;
     writer.planned = sections;
     struct mp_text name;
     mp_text_init(&name, writer.temporary, sizeof writer.temporary);

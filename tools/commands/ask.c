@@ -25,6 +25,13 @@ static void sleep_ms(long ms) {
     nanosleep(&time, NULL);
 }
 
+/* Whatever becomes of the time of day. */
+static uint64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* The folder through which they talk is the process's user's, and nobody else's. */
 static int make_folder(const struct asking *asking, struct tool_error *error) {
     struct stat info;
@@ -39,18 +46,31 @@ static int make_folder(const struct asking *asking, struct tool_error *error) {
     return 0;
 }
 
-/* One asker at a time: another's answer would pass for ours. */
-static int take_turn(struct asking *asking, time_t until, struct tool_error *error) {
-    asking->lock_fd = open(asking->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (asking->lock_fd < 0)
-        return tool_fail(error, "%s: %s", asking->lock, strerror(errno));
-    while (flock(asking->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (time(NULL) >= until)
+static bool is_the_file(int fd, const char *path) {
+    struct stat held, named;
+    return fstat(fd, &held) == 0 && lstat(path, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
+/* One asker at a time: another's answer would pass for ours. Who has had its turn removes the file,
+ * and so a lock on a file without the name is none. */
+static int take_turn(struct asking *asking, uint64_t until, struct tool_error *error) {
+    for (;;) {
+        int fd = open(asking->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        bool roots = fd < 0 && errno == EACCES && geteuid() == asking->process.uid;
+        if (fd < 0 && !roots)
+            return tool_fail(error, "%s: %s", asking->lock, strerror(errno));
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_the_file(fd, asking->lock)) {
+            asking->lock_fd = fd;
+            return 0;
+        }
+        if (fd >= 0)
+            close(fd);
+        if (now_ms() >= until)
             return tool_fail(error, "process %d: somebody else is asking it",
                              (int)asking->process.pid);
-        sleep_ms(20);
+        sleep_ms(5);
     }
-    return 0;
 }
 
 static int write_request(const struct asking *asking, const char *path, struct tool_error *error) {
@@ -72,9 +92,18 @@ static int write_request(const struct asking *asking, const char *path, struct t
     return tool_fail(error, "%s: %s", asking->request, strerror(reason));
 }
 
-static int send_signal(const struct asking *asking) {
-    return sigqueue(asking->process.pid, asking->process.request,
-                    (union sigval){.sival_int = MEMPROF_REQUEST_VALUE});
+/* By now it may be another program, which the signal would end: so it is looked at again. */
+static int send_signal(const struct asking *asking, struct tool_error *error) {
+    const int pid = (int)asking->process.pid;
+    struct process now;
+    if (process_look(asking->process.pid, &now, error) < 0)
+        return -1;
+    if (now.request != asking->process.request)
+        return tool_fail(error, "process %d has become another program (%s)", pid, now.name);
+    if (sigqueue(asking->process.pid, now.request,
+                 (union sigval){.sival_int = MEMPROF_REQUEST_VALUE}) != 0)
+        return tool_fail(error, "process %d: %s", pid, strerror(errno));
+    return 0;
 }
 
 /* "ok COPY PATH" or "error TEXT", whole with its newline. */
@@ -97,19 +126,32 @@ static bool is_stopped(pid_t pid) {
     return process_look(pid, &now, &unused) == 0 && now.state == 'T';
 }
 
-static int wait_for_answer(const struct asking *asking, time_t until, char *text, size_t size,
+static int wait_for_answer(const struct asking *asking, uint64_t until, char *text, size_t size,
                            struct tool_error *error) {
     const struct process *process = &asking->process;
+    uint64_t pause = 100, again = now_ms() + pause;
     for (long ms = 1; !read_answer(asking, text, size); ms = ms < 20 ? ms + 1 : ms) {
-        if (!process_lives(process->pid) && !read_answer(asking, text, size))
+        if (!process_lives(process->pid) && !read_answer(asking, text, size)) {
+            unlink(asking->request);
             return tool_fail(error, "process %d has ended meanwhile", (int)process->pid);
-        if (time(NULL) >= until) {
+        }
+        if (now_ms() >= until) {
             bool untaken = unlink(asking->request) == 0;
             return tool_fail(error, "process %d has not answered in time: %s", (int)process->pid,
-                             !untaken                   ? "it is still at it"
-                             : is_stopped(process->pid) ? "it is stopped"
-                                                        : "it does not take its signals");
+                             !untaken ? "it is still at it"
+                             : is_stopped(process->pid)
+                                 ? "it is stopped"
+                                 : "it does not take its signals, or has no descriptor free");
         }
+        /* A thread that was interrupted in the library left the request to its next slow path,
+         * which may be long in coming. */
+        if (now_ms() >= again && access(asking->request, F_OK) == 0 &&
+            send_signal(asking, error) < 0) {
+            unlink(asking->request);
+            return -1;
+        }
+        if (now_ms() >= again)
+            again = now_ms() + (pause *= 2);
         sleep_ms(ms);
     }
     return 0;
@@ -124,22 +166,22 @@ static void have_it_reaped(const struct asking *asking, long copy) {
     } else {
         sleep_ms(50);
     }
-    send_signal(asking);
+    struct tool_error unused;
+    send_signal(asking, &unused);
 }
 
 static int ask(struct asking *asking, const char *path, unsigned seconds, char out[4096],
                struct tool_error *error) {
     char text[4400];
-    time_t until = time(NULL) + (time_t)seconds;
+    uint64_t until = now_ms() + (uint64_t)seconds * 1000;
     if (make_folder(asking, error) < 0 || take_turn(asking, until, error) < 0)
         return -1;
     unlink(asking->answer);
     if (write_request(asking, path, error) < 0)
         return -1;
-    if (send_signal(asking) != 0) {
-        int reason = errno;
+    if (send_signal(asking, error) < 0) {
         unlink(asking->request);
-        return tool_fail(error, "process %d: %s", (int)asking->process.pid, strerror(reason));
+        return -1;
     }
     if (wait_for_answer(asking, until, text, sizeof text, error) < 0)
         return -1;

@@ -73,8 +73,10 @@ static int make_absolute(const char *path, char out[4096], struct tool_error *er
         return tool_fail(error, "the working directory: %s", strerror(errno));
     else
         strcat(here, "/");
-    if (!*path || snprintf(out, 4096, "%s%s", here, path) >= 4096)
-        return tool_fail(error, "%s: %s", path, *path ? "name too long" : "no name");
+    if (!*path)
+        return tool_fail(error, "--output wants a name");
+    if (snprintf(out, 4096, "%s%s", here, path) >= 4096)
+        return tool_fail(error, "--output: the path is too long: %zu bytes", strlen(path));
     return 0;
 }
 
