@@ -411,15 +411,14 @@ START_TEST(no_changed_byte_does_harm) {
     static const unsigned char changes[] = {0xff, 0x01, 0x80, 0x40};
     a_stack();
     uint64_t seed = 1;
-    size_t tries = unit_full() ? real.count : 6;
+    size_t tries = unit_full() ? 60 : 6; /* all of them, times all bytes, would take hours */
     for (size_t i = 0; i < real.size; i++) {
         unsigned char before = real.copy[i];
         for (size_t c = 0; c < sizeof changes; c++) {
             real.copy[i] = before ^ changes[c];
             for (size_t t = 0; t < tries; t++)
-                try_address(
-                    &real, real.size,
-                    real.addresses[unit_full() ? t : unit_random_to(&seed, real.count - 1)]);
+                try_address(&real, real.size,
+                            real.addresses[unit_random_to(&seed, real.count - 1)]);
         }
         real.copy[i] = before;
     }
