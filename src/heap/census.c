@@ -78,6 +78,14 @@ MP_RACY int mp_census_is_live(const void *pointer) {
 
 /* ---- the running process ---- */
 
+/* Free blocks of a page by their keys. */
+MP_RACY static uint32_t count_free(const struct mp_page *page) {
+    uint32_t free = 0, size = mp_classes[page->class].size;
+    for (uint32_t i = page->carved; i-- > 0;)
+        free += mp_block_is_free((const struct mp_block *)(page->start + (uintptr_t)i * size));
+    return free;
+}
+
 MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {
     struct mp_stats *stats = context;
     if (kind == MP_KIND_LARGE) {
@@ -92,10 +100,17 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
         stats->metadata_bytes += (uint64_t)carved * info->size;
         return;
     }
-    uint32_t used = kind == MP_KIND_MEDIUM ? page->until : mp_page_used(page);
-    /* Freed by other threads and not collected yet. */
-    uint32_t remote = kind == MP_KIND_SMALL ? mp_remote_count(page) : 0;
-    used = used > remote ? used - remote : 0;
+    uint32_t used = page->until;
+    if (mp_page_is_current(page)) {
+        uint32_t free = count_free(page);
+        used = carved - free;
+        class->cached += free;
+    } else if (kind == MP_KIND_SMALL) {
+        /* Less those freed by other threads and not collected yet. */
+        uint32_t remote = mp_remote_count(page);
+        used = mp_page_used(page);
+        used = used > remote ? used - remote : 0;
+    }
     if (used > carved)
         used = carved; /* read in the middle of a change */
     class->pages++;
@@ -109,22 +124,34 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
     stats->virgin_bytes += page_bytes - touched;
 }
 
-/* How many blocks this thread's list holds: exact, unlike the bound for the others. */
-static uint32_t own_list_length(unsigned class) {
+/* Blocks of the current page's list, which are charged and not handed out: exact for the calling
+ * thread. */
+MP_RACY static uint32_t list_length(const struct mp_page *page, const struct mp_bin *bin,
+                                    bool own) {
     uint32_t length = 0;
-    const struct mp_block *block = mp_tls.list[class];
-    while (mp_block_is_free(block) && length < UINT16_MAX) {
-        length++;
-        block = (const struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+    if (!own) {
+        uint32_t free = count_free(page), others = bin->rest_count + mp_remote_count(page);
+        return free > others ? free - others : 0;
     }
+    for (const struct mp_block *block = page->local_free;
+         mp_block_is_free(block) && length < page->carved; block = mp_page_next_block(block))
+        length++;
     return length;
+}
+
+/* Blocks ever handed out: see pages.c. */
+MP_RACY static uint64_t handed_out(const struct mp_bin *bin, bool own) {
+    if (!bin->current)
+        return bin->allocated;
+    const struct mp_page *page = mp_arena_page(bin->current);
+    return bin->allocated + (bin->window - page->until) - list_length(page, bin, own);
 }
 
 /* Blocks that a thread has freed and not handed over yet count as used in their pages. */
 MP_RACY static void add_batches(struct mp_stats *stats, const struct mp_heap *heap, bool own) {
     for (unsigned i = 0; i < MP_BATCHES; i++) {
         const struct mp_page *page = heap->batches[i].page;
-        if (!page)
+        if (!page || mp_page_is_current(page)) /* there, their keys have been counted */
             continue;
         struct mp_stats_class *class = &stats->classes[page->class];
         uint32_t count = heap->batches[i].count;
@@ -146,17 +173,7 @@ MP_RACY static void add_heaps(struct mp_stats *stats) {
         add_batches(stats, heap, own);
         for (unsigned c = 0; c < MP_CLASSES; c++) {
             struct mp_stats_class *class = &stats->classes[c];
-            class->allocated += heap->bins[c].allocated;
-            if (c >= MP_SMALL_CLASSES)
-                continue;
-            if (own) {
-                uint32_t length = own_list_length(c);
-                class->used -= length <= class->used ? length : class->used;
-                class->allocated -= length;
-                stats->fragmented_bytes += (uint64_t)length * mp_classes[c].size;
-            } else {
-                class->cached += heap->bins[c].listed;
-            }
+            class->allocated += handed_out(&heap->bins[c], own);
         }
     }
 }

@@ -45,12 +45,12 @@ static void leave(void) {
 
 /* The list's head has no key: it is the list's end, or the program has written to a free block.
  * Returns when the list can be filled again. */
-static void check_end(struct mp_heap *heap, unsigned class) {
-    struct mp_block *head = mp_tls.list[class];
-    if (head == &mp_no_block || ((uintptr_t)head & (MP_SLICE_SIZE - 1)) == MP_END)
+static void check_end(struct mp_page *page) {
+    struct mp_block *head = page->local_free;
+    if (page == &mp_no_page || head == mp_page_end(page))
         return;
-    mp_tls.list[class] = &mp_no_block; /* what is behind it cannot be trusted: lost */
-    mp_misuse_overwritten(head, mp_arena_page(heap->bins[class].current));
+    page->local_free = mp_page_end(page); /* what is behind it cannot be trusted: lost */
+    mp_misuse_overwritten(head, page);
 }
 
 /* The oracle's choice; see small_slow for the usual one. */
@@ -69,16 +69,16 @@ static void *oracle_sample(struct mp_heap *heap, unsigned class, size_t size,
 
 static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
     for (;;) {
-        struct mp_block **list = &mp_tls.list[class];
-        struct mp_block *block = *list;
+        struct mp_page *page = mp_tls.page[class];
+        struct mp_block *block = page->local_free;
         if (MP_LIKELY(mp_block_is_free(block))) {
-            *list = (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+            page->local_free = mp_page_next_block(block);
             block->key = 0;
             if (mp_oracle_is_due(heap, class))
                 return oracle_sample(heap, class, size, block);
             return block;
         }
-        check_end(heap, class);
+        check_end(page);
         mp_oracle_refill(heap, class);
         mp_slow_enter();
         uint64_t now = mp_sys_now_ms();
@@ -197,6 +197,10 @@ void mp_free_event(struct mp_page *page) {
 
 /* A block of a page of this thread's, off the fast path: a sample's twin, or check=full. */
 static void free_own(struct mp_page *page, struct mp_block *block) {
+    if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL) && mp_page_is_current(page)) {
+        mp_pages_keep_back(mp_tls.heap, page, block);
+        return;
+    }
     mp_page_link_block(block, page->local_free);
     block->key = mp_block_key(block);
     page->local_free = block;

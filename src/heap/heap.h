@@ -19,17 +19,17 @@ void mp_free_slow(void *pointer, const void *caller);
 void mp_free_as(const char *verb, void *pointer, const void *caller);
 void mp_free_event(struct mp_page *page);
 
-/* malloc's fast path: the head of the thread's list, if its key is right. An empty list holds a
- * block whose key is wrong, and so does one that the program has overwritten. No counter, no page,
- * no atomic. NULL: mp_malloc_slow is to be asked. */
+/* malloc's fast path: the head of the current page's list, if its key is right, which of an empty
+ * list it is not, nor of one that the program has overwritten. No counter, no atomic. The block is
+ * the one that was freed last, if it was this page's. NULL: mp_malloc_slow is to be asked. */
 MP_INLINE void *mp_malloc_fast(size_t size) {
     if (MP_UNLIKELY(MP_ORACLE || size > MP_TABLE_MAX))
         return NULL;
-    struct mp_block **list = &mp_tls.list[mp_class_table[size]];
-    struct mp_block *block = *list;
+    struct mp_page *page = mp_tls.page[mp_class_table[size]];
+    struct mp_block *block = page->local_free;
     if (MP_UNLIKELY(!mp_block_is_free(block)))
         return NULL;
-    *list = (struct mp_block *)mp_arch_merge16((uintptr_t)block, &block->link);
+    page->local_free = mp_page_next_block(block);
     block->key = 0;
     return block;
 }
@@ -40,8 +40,8 @@ MP_INLINE void *mp_malloc_fast(size_t size) {
 MP_INLINE bool mp_free_fast(void *pointer) {
     struct mp_page *page = mp_page_guess((uintptr_t)pointer);
     uint64_t product = ((uintptr_t)pointer - page->start) * mp_page_inverse_hot(page);
-    if (MP_UNLIKELY(mp_page_owner_hot(page) !=
-                    mp_arch_thread_pointer_plus_below(product, MP_INVERSE_LIMIT)))
+    if (MP_UNLIKELY(
+            !mp_arch_is_thread_plus_below(mp_page_owner_hot(page), product, MP_INVERSE_LIMIT)))
         return false;
     struct mp_block *block = pointer;
     uintptr_t key = mp_block_key(block);

@@ -173,8 +173,8 @@ MP_INLINE void mp_page_set_kind(struct mp_page *page, enum mp_kind kind) {
     atomic_store_explicit(&page->kind, (uint8_t)kind, memory_order_release);
 }
 
-/* Blocks used, i.e. handed to the program, to its thread's list, or freed by others and not yet
- * collected. */
+/* Blocks used, i.e. handed to the program, or freed by others and not yet collected. Not of a
+ * current page, of which only the free ones are known. */
 MP_INLINE uint32_t mp_page_used(const struct mp_page *page) {
     return page->until + page->held;
 }
@@ -193,6 +193,10 @@ MP_INLINE void mp_page_set_flag(struct mp_page *page, uint8_t flag) {
 
 MP_INLINE void mp_page_clear_flag(struct mp_page *page, uint8_t flag) {
     atomic_store_explicit(&page->flags, mp_page_flags(page) & (uint8_t)~flag, memory_order_release);
+}
+
+MP_INLINE bool mp_page_is_current(const struct mp_page *page) {
+    return mp_page_flags(page) & MP_PAGE_CURRENT;
 }
 
 MP_INLINE bool mp_page_is_end(const struct mp_block *block) {

@@ -11,7 +11,9 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
-#define KEEP_MS 50u /* a current page that was refilled since is not given up */
+#define KEEP_MS 50u  /* a current page that was in use since is not given up */
+#define NEAR    4u   /* blocks that a list has when a sample is near */
+#define CADENCE 256u /* frees into a current page until it is looked at, while it is in use */
 
 static uint32_t block_count(const struct mp_page *page) {
     return mp_classes[page->class].blocks;
@@ -34,14 +36,6 @@ static void arm(struct mp_page *page, uint32_t used) {
     }
     page->held = (uint16_t)held;
     page->until = used - held;
-}
-
-/* A current page, whose list has been filled with `listed` blocks beside the `used` ones, is looked
- * at when as many blocks have come back as were out: it may be empty then but for the list. */
-static void arm_current(struct mp_page *page, uint32_t used, uint32_t listed) {
-    page->until =
-        used ? used : listed; /* none out: it is looked at when all have been and come back */
-    page->held = (uint16_t)(used + listed - page->until);
 }
 
 static void set_owner(struct mp_heap *heap, struct mp_page *page) {
@@ -130,6 +124,101 @@ static uint32_t collect(struct mp_page *page) {
     return used > count ? used - count : 0;
 }
 
+/* ---- the current page's list ----
+ *
+ * malloc pops the current page's local_free and free pushes onto it, so a thread that frees and
+ * allocates in turns gets the same block again and again, and nothing else happens. The slow path
+ * is in control nevertheless, by two means: local_free runs out, and so does `until`, which counts
+ * pushes.
+ *
+ * The bin counts the blocks that it has handed out (`allocated`), because the next sample is one of
+ * them. Popping counts nothing. So a list is charged beforehand, as if all of it had been handed
+ * out, and pushes afterwards, as many as `until` says there were. What has been charged is then
+ * never less than what was handed out, and as long as the list and the pushes that are allowed are
+ * together no more than the blocks before the sample, it cannot be missed. What the list may not
+ * have is kept back in `rest`. */
+
+static void set_window(struct mp_bin *bin, struct mp_page *page, uint32_t pushes) {
+    page->until = pushes;
+    page->held = 0;
+    bin->window = pushes;
+}
+
+/* Ends the loan: all free blocks of the page are in local_free, and none is charged. Returns how
+ * many they are. */
+static uint32_t take_back(struct mp_bin *bin, struct mp_page *page) {
+    uint32_t free = 0;
+    struct mp_block *last = NULL;
+    for (struct mp_block *block = page->local_free;
+         !mp_page_is_end(block) && mp_block_is_free(block) && free < page->carved;
+         block = mp_page_next_block(block)) {
+        last = block;
+        free++;
+    }
+    bin->allocated += bin->window - page->until;
+    bin->allocated -= free;
+    if (bin->rest) {
+        if (last)
+            mp_page_link_block(last, bin->rest);
+        else
+            page->local_free = bin->rest;
+        free += bin->rest_count;
+        bin->rest = NULL;
+        bin->rest_count = 0;
+    }
+    set_window(bin, page, page->carved - free);
+    return free;
+}
+
+/* Cuts `page`'s free list after `count` blocks; returns what is left of it. */
+static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
+    struct mp_block *last = first;
+    for (uint32_t i = 1; i < count; i++) {
+        struct mp_block *next = mp_page_next_block(last);
+        if (mp_page_is_end(next))
+            return next;
+        last = next;
+    }
+    struct mp_block *rest = mp_page_next_block(last);
+    mp_page_link_block(last, mp_page_end(page));
+    return rest;
+}
+
+/* Charges the list, `most` blocks of the `free` ones at most, and allows pushes: `looks` of them,
+ * or as many as there are blocks left to the sample. One at least, since nothing forbids a push:
+ * that one is taken back by mp_pages_event. */
+static void lend(struct mp_bin *bin, struct mp_page *page, uint32_t free, uint64_t most,
+                 uint32_t looks) {
+    if (MP_UNLIKELY(free > most)) {
+        uint32_t keep = (uint32_t)most;
+        bin->rest_count = free - keep;
+        if (keep) {
+            bin->rest = cut(page, page->local_free, keep);
+        } else {
+            bin->rest = page->local_free;
+            page->local_free = mp_page_end(page);
+        }
+        free = keep;
+    }
+    bin->allocated += free;
+    uint64_t left = bin->sample_at - bin->allocated;
+    set_window(bin, page, left > looks ? looks : left ? (uint32_t)left : 1);
+}
+
+void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
+    struct mp_bin *bin = &heap->bins[page->class];
+    mp_page_link_block(block, bin->rest ? bin->rest : mp_page_end(page));
+    block->key = mp_block_key(block);
+    bin->rest = block;
+    bin->rest_count++;
+}
+
+/* The thread allocates from no page of this class. */
+static void no_current(struct mp_bin *bin, unsigned class) {
+    bin->current = 0;
+    mp_tls.page[class] = &mp_no_page;
+}
+
 /* ---- where blocks come from ---- */
 
 /* Makes the blocks of the page's next stretch, at most one OS page of it: what a program does not
@@ -206,28 +295,35 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
     return false;
 }
 
-/* Makes sure that the current page has free blocks in local_free; returns it, NULL for no memory.
+/* Collects and carves; returns how many free blocks the current page has, none of them charged. */
+static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
+    uint32_t used = collect(page);
+    if (used == page->carved && page->carved < block_count(page))
+        carve(page);
+    set_window(bin, page, used);
+    return page->carved - used;
+}
+
+/* Sees to a current page with free blocks, none of them charged; returns how many, 0 for no memory.
  */
-static struct mp_page *ready_current(struct mp_heap *heap, unsigned class) {
+static uint32_t ready_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
+    struct mp_page *page = page_or_null(bin->current);
+    if (page)
+        take_back(bin, page);
     for (;;) {
-        struct mp_page *page = page_or_null(bin->current);
-        if (page) {
-            uint32_t used = collect(page);
-            if (used == page->carved && page->carved < block_count(page))
-                carve(page);
-            arm(page, used);
-            if (!mp_page_is_end(page->local_free))
-                return page;
-            if (!leave_current(heap, page))
-                continue;
-            bin->current = 0;
-        }
+        uint32_t free = page ? replenish(bin, page) : 0;
+        if (free)
+            return free;
+        if (page && !leave_current(heap, page))
+            continue;
+        no_current(bin, class);
         page = next_page(heap, class);
         if (!page)
-            return NULL;
+            return 0;
         mp_page_set_flag(page, MP_PAGE_CURRENT);
         bin->current = mp_arena_number(page);
+        mp_tls.page[class] = page;
     }
 }
 
@@ -244,100 +340,68 @@ static void verify_free(const struct mp_page *page) {
     }
 }
 
-/* Cuts `page`'s free list after `count` blocks; returns what is left of it. */
-static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
-    struct mp_block *last = first;
-    for (uint32_t i = 1; i < count; i++) {
-        struct mp_block *next = mp_page_next_block(last);
-        if (mp_page_is_end(next))
-            return next;
-        last = next;
-    }
-    struct mp_block *rest = mp_page_next_block(last);
-    mp_page_link_block(last, mp_page_end(page));
-    return rest;
-}
-
 enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now,
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
-    struct mp_block **list = &mp_tls.list[class];
-    *list = &mp_no_block;
-    bin->listed = 0;
     mp_pages_flush(heap);
-    struct mp_page *page = ready_current(heap, class);
-    if (!page)
+    uint32_t free = ready_current(heap, class);
+    if (!free)
         return MP_REFILL_NONE;
+    struct mp_page *page = mp_tls.page[class];
     if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL))
         verify_free(page);
-
-    uint32_t used = mp_page_used(page);
-    uint32_t count = page->carved - used;
-    struct mp_block *first = page->local_free;
-    struct mp_block *rest = mp_page_end(page);
-    if (MP_UNLIKELY(bin->sample_at - bin->allocated < count)) {
-        /* A sample is due within. The blocks before it are handed over; when there are none, it is
-         * the one that is asked for now. */
-        count = (uint32_t)(bin->sample_at - bin->allocated);
-        if (count == 0) {
-            page->local_free = cut(page, first, 1);
-            arm(page, used + 1);
-            bin->allocated++;
-            mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
-            *block = first;
-            return MP_REFILL_SAMPLE;
-        }
-        rest = cut(page, first, count);
+    bin->looked_ms = (uint32_t)now;
+    if (MP_UNLIKELY(bin->sample_at == bin->allocated)) {
+        *block = page->local_free;
+        page->local_free = mp_page_next_block(*block);
+        bin->allocated++;
+        mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
+        lend(bin, page, free - 1, bin->sample_at - bin->allocated, CADENCE);
+        return MP_REFILL_SAMPLE;
     }
-    /* The list is the thread's before it is no longer the page's: to a copy made in between, its
-     * blocks are free all the time. */
-    *list = first;
-    atomic_signal_fence(memory_order_release);
-    page->local_free = rest;
-    bin->listed = count;
-    bin->allocated += count;
-    bin->refilled_ms = (uint32_t)now;
-    arm_current(page, used, count);
+    lend(bin, page, free, bin->sample_at - bin->allocated, CADENCE);
     return MP_REFILL_LIST;
 }
 
 /* ---- where blocks go to ---- */
-
-static uint32_t list_length(const struct mp_block *block) {
-    uint32_t length = 0;
-    while (!mp_page_is_end(block) && mp_block_is_free(block)) {
-        length++;
-        block = mp_page_next_block(block);
-    }
-    return length;
-}
 
 static void resettle(struct mp_heap *heap, struct mp_page *page) {
     dequeue(heap, page);
     settle(heap, page, collect(page));
 }
 
-/* The current page has seen as many frees as blocks were out. When its list is old, the thread has
- * turned to other things, and the page should not rest on that list: it goes when nothing else is
- * left of it. When the list is young the page is in use and is left alone until the next refill. */
+/* The pushes that were allowed have come. While the page is in use it is left alone. When it was
+ * not looked at for long, the thread has turned to other things, and the page goes as soon as all
+ * of its blocks are back. Near a sample the list is cut short, so that pushes can be allowed again:
+ * a thread that frees and allocates in turns comes to the sample in a few such steps. */
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
-    struct mp_bin *bin = &heap->bins[page->class];
+    unsigned class = page->class;
+    struct mp_bin *bin = &heap->bins[class];
+    bool in_use = (uint32_t)now - bin->looked_ms < KEEP_MS;
+    mp_pages_flush(heap);
+    if (in_use) {
+        bin->looked_ms = (uint32_t)now;
+        if (MP_LIKELY(bin->sample_at - bin->allocated > bin->window)) {
+            bin->allocated += bin->window;
+            uint64_t left = bin->sample_at - bin->allocated;
+            set_window(bin, page, left > CADENCE ? CADENCE : (uint32_t)left);
+            return;
+        }
+    }
+    take_back(bin, page);
     uint32_t used = collect(page);
-    if ((uint32_t)now - bin->refilled_ms < KEEP_MS) {
-        arm(page, used);
+    if (used == 0 && !in_use) {
+        mp_page_clear_flag(page, MP_PAGE_CURRENT);
+        no_current(bin, class);
+        retire(page);
         return;
     }
-    uint32_t listed = list_length(mp_tls.list[page->class]);
-    if (used > listed) {
-        arm_current(page, used - listed, listed);
-        return;
-    }
-    mp_tls.list[page->class] = &mp_no_block;
-    mp_page_clear_flag(page, MP_PAGE_CURRENT);
-    bin->current = 0;
-    bin->allocated -= listed; /* charged and never handed out */
-    bin->listed = 0;
-    retire(page);
+    set_window(bin, page, used);
+    uint32_t free = page->carved - used;
+    uint64_t left = bin->sample_at - bin->allocated, most = left;
+    if (left / 2 < free)
+        most = left > 2 * NEAR ? NEAR : left - left / 2;
+    lend(bin, page, free, most, in_use ? CADENCE : used);
 }
 
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
@@ -414,29 +478,18 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
     }
 }
 
-/* ---- a thread's lists given back; a thread's end ---- */
+/* ---- everything given back; a thread's end ---- */
 
-/* The thread's list of this class goes back to the current page. */
-static void unlist_blocks(struct mp_heap *heap, unsigned class) {
-    struct mp_page *page = page_or_null(heap->bins[class].current);
-    struct mp_block *first = mp_tls.list[class];
-    mp_tls.list[class] = &mp_no_block;
-    if (!page || mp_page_is_end(first) || first == &mp_no_block)
-        return;
-    uint32_t count = 1;
-    struct mp_block *last = first;
-    for (; count < page->carved; count++) {
-        struct mp_block *next = mp_page_next_block(last);
-        if (mp_page_is_end(next))
-            break;
-        last = next;
+/* The current page becomes one like others. */
+static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
+    struct mp_bin *bin = &heap->bins[class];
+    struct mp_page *page = page_or_null(bin->current);
+    if (page) {
+        take_back(bin, page);
+        mp_page_clear_flag(page, MP_PAGE_CURRENT);
+        no_current(bin, class);
     }
-    mp_page_link_block(last, page->local_free);
-    page->local_free = first;
-    uint32_t used = mp_page_used(page);
-    arm(page, used > count ? used - count : 0);
-    heap->bins[class].allocated -= count; /* charged and never handed out */
-    heap->bins[class].listed = 0;
+    return page;
 }
 
 static void leave_page(struct mp_page *page) {
@@ -458,18 +511,14 @@ void mp_pages_leave(struct mp_heap *heap) {
     mp_pages_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
-        unlist_blocks(heap, c);
         struct mp_page *page;
         while ((page = page_or_null(bin->dense_first)) || (page = page_or_null(bin->sparse))) {
             dequeue(heap, page);
             leave_page(page);
         }
-        page = page_or_null(bin->current);
-        if (page) {
-            mp_page_clear_flag(page, MP_PAGE_CURRENT);
-            bin->current = 0;
+        page = end_current(heap, c);
+        if (page)
             leave_page(page);
-        }
     }
 }
 
@@ -477,7 +526,6 @@ void mp_pages_trim(struct mp_heap *heap) {
     mp_pages_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
-        unlist_blocks(heap, c);
         /* A page that stays goes to its queue's end: stop at the one that was last. */
         for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
              number = number == last ? 0 : next) {
@@ -488,12 +536,9 @@ void mp_pages_trim(struct mp_heap *heap) {
             next = mp_arena_page(number)->next;
             resettle(heap, mp_arena_page(number));
         }
-        struct mp_page *page = page_or_null(bin->current);
-        if (page) {
-            mp_page_clear_flag(page, MP_PAGE_CURRENT);
-            bin->current = 0;
+        struct mp_page *page = end_current(heap, c);
+        if (page)
             settle(heap, page, collect(page));
-        }
     }
 }
 

@@ -13,13 +13,17 @@
 /* What a refill came to. */
 enum mp_refill {
     MP_REFILL_NONE,   /* the system has no memory */
-    MP_REFILL_LIST,   /* the thread's list has blocks again */
+    MP_REFILL_LIST,   /* the current page has free blocks again */
     MP_REFILL_SAMPLE, /* *block is to be handed out now, as a sample */
 };
 
-/* Fills the thread's list of a small class. */
+/* Fills the list of the current page of a small class, or makes another current. */
 enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now_ms,
                                struct mp_block **block);
+
+/* check=full: a block freed into a current page waits for the next refill, which looks at all of
+ * them, rather than be handed out next. */
+void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
 
 /* `until` of a page of this heap's has come to zero. */
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now_ms);
@@ -32,7 +36,7 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
 /* Hands over all batches. */
 void mp_pages_flush(struct mp_heap *heap);
 
-/* Empties the thread's lists and gives empty pages back. */
+/* Leaves no page current, and gives empty pages back. */
 void mp_pages_trim(struct mp_heap *heap);
 
 /* At the thread's end: every page of the heap finds another owner, or none, or the pool. */

@@ -192,6 +192,11 @@ static uint32_t allowance(const struct pool *pool) {
     uint32_t most = pool->used_slices / 16;
     if (most < pool->regret_slices)
         most = pool->regret_slices;
+    uint32_t cap = pool->used_slices / 2;
+    if (cap < pool->peak_slices / 16)
+        cap = pool->peak_slices / 16;
+    if (most > cap)
+        most = cap;
     return most < ALLOWANCE_MIN ? ALLOWANCE_MIN : most;
 }
 
@@ -245,7 +250,7 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
     if (slices > pool->recent_slices)
         slices = pool->recent_slices; /* the rest was never used */
     pool->recent_slices -= slices;
-    uint32_t most = pool->peak_slices / 16;
+    uint32_t most = pool->peak_slices / 2;
     pool->regret_slices += slices;
     if (pool->regret_slices > most)
         pool->regret_slices = most;

@@ -59,7 +59,10 @@ MP_RACY static bool is_dense(uint32_t number) {
             return false;
         if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
             blocks += mp_classes[page->class].blocks;
-            used += kind == MP_KIND_SMALL ? mp_page_used(page) : page->until;
+            if (mp_page_is_current(page))
+                used += page->carved; /* or not quite: it will be soon */
+            else
+                used += kind == MP_KIND_SMALL ? mp_page_used(page) : page->until;
         }
     }
     return used >= blocks - blocks / 16;

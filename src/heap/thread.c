@@ -12,15 +12,16 @@
 #include "platform/lock.h"
 #include "platform/sys.h"
 
-_Alignas(16) struct mp_block mp_no_block;
+static _Alignas(16) struct mp_block no_block; /* its key is wrong */
+struct mp_page mp_no_page = {.local_free = &no_block};
 
 #define NONE_8                                                                                     \
-    &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block, &mp_no_block,            \
-        &mp_no_block, &mp_no_block
+    &mp_no_page, &mp_no_page, &mp_no_page, &mp_no_page, &mp_no_page, &mp_no_page, &mp_no_page,     \
+        &mp_no_page
 
-__thread struct mp_tls mp_tls = {.list = {NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8}};
+__thread struct mp_tls mp_tls = {.page = {NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8, NONE_8}};
 
-_Static_assert(MP_SMALL_CLASSES == 56, "one NONE_8 for every eight lists");
+_Static_assert(MP_SMALL_CLASSES == 56, "one NONE_8 for every eight classes");
 
 /* Heaps by number, in chunks, so that the table needs no room it does not use. */
 #define TABLE_CHUNK  256u
@@ -85,8 +86,6 @@ static void reclaim_reborn(uintptr_t owner) {
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         struct mp_heap *heap = mp_heap_by_number(n);
         if (heap->reborn && heap->state == MP_HEAP_LIVE && heap->owner == owner) {
-            for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
-                mp_tls.list[c] = &mp_no_block; /* what its lists held stays lost with it */
             mp_tls.heap = heap;
             mp_slow_enter();
             mp_pages_leave(heap);

@@ -1,8 +1,8 @@
-/* What a thread has: its lists in thread-local storage, its heap, and the gate at which slow paths
- * wait while a copy of the process is made.
+/* What a thread has: its current pages in thread-local storage, its heap, and the gate at which
+ * slow paths wait while a copy of the process is made.
  *
- * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything but a thread's own
- * lists and its own pages' local_free changes. It sets the heap's `busy`, then looks at the gate;
+ * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything but local_free and
+ * until of a thread's own pages changes. It sets the heap's `busy`, then looks at the gate;
  * the copier closes the gate, then waits until nobody is busy. Both are sequentially consistent, so
  * one of the two sees the other. While the gate is closed, what still runs are pops and pushes of
  * single blocks.
@@ -31,13 +31,15 @@ struct mp_batch {
 
 /* A heap's pages of one class; page numbers, 0: none. */
 struct mp_bin {
-    uint32_t current;                 /* allocated from; its blocks may be in the thread's list */
+    uint32_t current;                 /* allocated from */
     uint32_t dense_first, dense_last; /* more than a quarter used: taken first, in this order */
     uint32_t sparse;                  /* the others: taken last, so that they may empty */
-    uint32_t listed;                  /* blocks in the thread's list at most */
-    uint32_t refilled_ms;             /* when the list was last filled */
-    uint64_t allocated;               /* blocks ever charged */
-    uint64_t sample_at;               /* when so many are, the next is one; UINT64_MAX: never */
+    uint32_t looked_ms;               /* when the slow path last met the current page in use */
+    uint32_t window;                  /* the current page's `until` when it was last set */
+    uint32_t rest_count;
+    struct mp_block *rest; /* free blocks of the current page that are kept back: see pages.c */
+    uint64_t allocated;    /* blocks ever charged */
+    uint64_t sample_at;    /* when so many are, the next is one; UINT64_MAX: never */
 };
 
 #define MP_NO_SAMPLE UINT32_MAX
@@ -58,7 +60,7 @@ struct mp_heap {
     _Atomic(uint32_t) state;
     uintptr_t owner;        /* its thread's owner word, see page.h */
     _Atomic(uint32_t) busy; /* its thread is in a slow section */
-    struct mp_tls *tls;     /* its thread's lists; dangles when a thread has died without an exit */
+    struct mp_tls *tls;     /* its thread's; dangles when a thread has died without an exit */
     unsigned node;
     struct mp_heap *next_free;
     bool reborn;     /* made after its thread's exit handler ran: see thread.c */
@@ -72,17 +74,16 @@ struct mp_heap {
 };
 
 struct mp_tls {
-    struct mp_block
-        *list[MP_SMALL_CLASSES]; /* never NULL: mp_no_block, or ends in slice | MP_END */
+    struct mp_page *page[MP_SMALL_CLASSES]; /* the classes' current pages; mp_no_page: none */
     struct mp_heap *heap;
     bool exited;
 };
 
 extern MP_HIDDEN __thread struct mp_tls mp_tls __attribute__((tls_model("initial-exec")));
 
-/* What an empty list holds: a block whose key is wrong, so that malloc needs one compare for empty
- * and for damaged. */
-extern MP_HIDDEN struct mp_block mp_no_block;
+/* For classes without a current page: its list begins with a block whose key is wrong, so that
+ * malloc needs one compare for that, for empty and for damaged. */
+extern MP_HIDDEN struct mp_page mp_no_page;
 
 /* The thread's heap, made if need be. NULL: no memory, or the thread is past its exit. */
 struct mp_heap *mp_thread_heap(void);

@@ -4,6 +4,7 @@
 #ifndef MP_PLATFORM_ARCH_H
 #define MP_PLATFORM_ARCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define MP_LIKELY(x)   __builtin_expect(!!(x), 1)
@@ -41,12 +42,12 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     return tp;
 }
 
-/* The thread pointer, plus one if a < b: the compare's carry is added, which the compilers do not
- * do by themselves. */
-MP_INLINE uintptr_t mp_arch_thread_pointer_plus_below(uint64_t a, uint64_t b) {
-    uintptr_t tp;
-    __asm__("cmpq %2, %1\n\tmovq %%fs:0, %0\n\tadcq $0, %0" : "=&r"(tp) : "r"(a), "er"(b) : "cc");
-    return tp;
+/* Is this word the thread pointer, plus one if a < b? The compare's carry is subtracted with it,
+ * which the compilers do not do by themselves. */
+MP_INLINE bool mp_arch_is_thread_plus_below(uintptr_t word, uint64_t a, uint64_t b) {
+    bool is;
+    __asm__("cmpq %3, %2\n\tsbbq %%fs:0, %1" : "=@cce"(is), "+r"(word) : "r"(a), "er"(b));
+    return is;
 }
 
 MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, long f) {
@@ -120,8 +121,8 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     return tp;
 }
 
-MP_INLINE uintptr_t mp_arch_thread_pointer_plus_below(uint64_t a, uint64_t b) {
-    return mp_arch_thread_pointer() + (a < b);
+MP_INLINE bool mp_arch_is_thread_plus_below(uintptr_t word, uint64_t a, uint64_t b) {
+    return word == mp_arch_thread_pointer() + (a < b);
 }
 
 MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, long f) {

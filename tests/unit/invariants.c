@@ -120,6 +120,24 @@ static bool add_twins(struct lists *lists) {
     return true;
 }
 
+/* Of a current page the used blocks are not counted; but no more may be handed out before the slow
+ * path is met than there are before the sample, but for one (pages.c). */
+static bool check_current(struct lists *lists, const struct mp_heap *heap) {
+    const struct mp_page *page = lists->page;
+    const struct mp_bin *bin = &heap->bins[page->class];
+    uint32_t listed = lists->found;
+    if (!heap->reborn && heap->tls->page[page->class] != page)
+        return broken(page, "its thread allocates from another");
+    if (bin->rest && !add_list(lists, bin->rest, bin->rest_count, true, "the rest"))
+        return false;
+    if (page->until > bin->window)
+        return broken(page, "%u pushes are left of %u", page->until, bin->window);
+    uint64_t handed = bin->allocated + (bin->window - page->until) - listed;
+    if (bin->sample_at - handed < (uint64_t)listed + page->until && bin->window > 1)
+        return broken(page, "%u blocks and %u pushes could pass a sample", listed, page->until);
+    return true;
+}
+
 static bool check_page_blocks(const struct mp_page *page) {
     static struct lists lists;
     memset(&lists, 0, sizeof lists);
@@ -131,11 +149,15 @@ static bool check_page_blocks(const struct mp_page *page) {
         (const struct mp_block *)(remote & 0x0000ffffffffffffu & ~MP_OWNED);
     if (!add_list(&lists, page->local_free, UINT32_MAX, true, "local_free"))
         return false;
+    const struct mp_heap *owner = owner_of(page);
+    bool current = !shared && owner && mp_page_is_current(page);
+    if (current && !check_current(&lists, owner))
+        return false;
     uint32_t local = lists.found;
     if (pushed && !add_list(&lists, pushed, (uint32_t)(remote >> 48), true, "remote"))
         return false;
     uint32_t used = shared ? page->until : mp_page_used(page);
-    if (used + local != page->carved)
+    if (!current && used + local != page->carved)
         return broken(page, "%u used and %u free blocks are not all", used, local);
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         const struct mp_heap *heap = mp_heap_by_number(n);
@@ -145,15 +167,9 @@ static bool check_page_blocks(const struct mp_page *page) {
                 !add_list(&lists, batch->first, batch->count, false, "a batch"))
                 return false;
         }
-        if (heap->state != MP_HEAP_LIVE || heap->reborn || shared)
-            continue;
-        const struct mp_block *first = heap->tls->list[page->class];
-        if (first == &mp_no_block || mp_page_is_end(first) || !in_page(page, first))
-            continue;
-        if (heap != owner_of(page) || !(mp_page_flags(page) & MP_PAGE_CURRENT))
-            return broken(page, "heap %u has a list of it", n);
-        if (!add_list(&lists, first, UINT32_MAX, true, "a thread's list"))
-            return false;
+        if (heap->state == MP_HEAP_LIVE && !heap->reborn && !shared && heap != owner &&
+            heap->tls->page[page->class] == page)
+            return broken(page, "heap %u allocates from it", n);
     }
     if (!shared && !add_twins(&lists))
         return false;
@@ -165,7 +181,6 @@ static bool check_page_blocks(const struct mp_page *page) {
     }
     /* A lost thread's lists cannot be read any more, nor can those of one that allocated to its
      * very end. */
-    const struct mp_heap *owner = owner_of(page);
     if (free_blocks != lists.found && !mp_threads_lost && !(owner && owner->reborn))
         return broken(page, "%u blocks have their key, %u are in lists", free_blocks, lists.found);
     return true;
@@ -328,6 +343,8 @@ static bool check_heaps(size_t *found) {
         const struct mp_heap *heap = mp_heap_by_number(n);
         for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
             const struct mp_bin *bin = &heap->bins[c];
+            if (!bin->current && !heap->reborn && heap->tls->page[c] != &mp_no_page)
+                return broken(heap->tls->page[c], "allocated from, and not current");
             if (!check_queue(heap, c, bin->dense_first, bin->dense_last, MP_PAGE_QUEUED, found) ||
                 !check_queue(heap, c, bin->sparse, 0, MP_PAGE_QUEUED | MP_PAGE_SPARSE, found))
                 return false;
