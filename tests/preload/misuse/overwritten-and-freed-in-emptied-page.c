@@ -2,7 +2,9 @@
  * The same in a page with one block in use: the second free makes the count of used blocks reach
  * zero, and a heap that believed it would give away the page with the block.
  *
- * options: check=full
+ * No samples: they lie in pages of their own, and leave something in this one.
+ *
+ * options: check=full:rate=0
  *
  * stderr: memprof: free block NEAR (3072-byte block) was overwritten, found by free called from
  * WHERE
