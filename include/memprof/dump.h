@@ -91,7 +91,7 @@ struct memprof_dump_process {
     uint64_t live_bytes; /* of blocks as rounded up to their classes */
     uint64_t live_objects;
     uint64_t allocated_objects; /* ever; may count what threads keep at hand */
-    uint64_t cached_bytes;      /* free blocks at the threads' hands */
+    uint64_t cached_bytes;      /* free blocks at the threads' hands, at most */
     uint64_t fragmented_bytes; /* free blocks in pages where others are live, the cached included */
     uint64_t purgeable_bytes;  /* free pages that have not gone back to the system */
     uint64_t metadata_bytes;   /* the heap's own structures */

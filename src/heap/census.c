@@ -78,14 +78,6 @@ MP_RACY int mp_census_is_live(const void *pointer) {
 
 /* ---- the running process ---- */
 
-/* Free blocks of a page by their keys. */
-MP_RACY static uint32_t count_free(const struct mp_page *page) {
-    uint32_t free = 0, size = mp_classes[page->class].size;
-    for (uint32_t i = page->carved; i-- > 0;)
-        free += mp_block_is_free((const struct mp_block *)(page->start + (uintptr_t)i * size));
-    return free;
-}
-
 MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {
     struct mp_stats *stats = context;
     if (kind == MP_KIND_LARGE) {
@@ -101,14 +93,11 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
         return;
     }
     uint32_t used = page->until;
-    if (mp_page_is_current(page)) {
-        uint32_t free = count_free(page);
-        used = carved - free;
-        class->cached += free;
-    } else if (kind == MP_KIND_SMALL) {
-        /* Less those freed by other threads and not collected yet. */
+    if (kind == MP_KIND_SMALL) {
+        /* Of a current page only the free blocks are known, see add_heaps. Less those freed by
+         * other threads and not collected yet. */
         uint32_t remote = mp_remote_count(page);
-        used = mp_page_used(page);
+        used = mp_page_is_current(page) ? carved : mp_page_used(page);
         used = used > remote ? used - remote : 0;
     }
     if (used > carved)
@@ -124,34 +113,46 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
     stats->virgin_bytes += page_bytes - touched;
 }
 
-/* Blocks of the current page's list, which are charged and not handed out: exact for the calling
- * thread. */
-MP_RACY static uint32_t list_length(const struct mp_page *page, const struct mp_bin *bin,
-                                    bool own) {
+/* How many frees the current page has seen since they were last counted. Another thread's may be
+ * changing. */
+MP_RACY static uint32_t pushes(const struct mp_bin *bin, const struct mp_page *page) {
+    uint32_t window = bin->window, until = page->until;
+    return until < window ? window - until : 0;
+}
+
+/* The calling thread's list: its memory is there, which that of others need not be. */
+static uint32_t own_list_length(const struct mp_page *page) {
     uint32_t length = 0;
-    if (!own) {
-        uint32_t free = count_free(page), others = bin->rest_count + mp_remote_count(page);
-        return free > others ? free - others : 0;
-    }
     for (const struct mp_block *block = page->local_free;
          mp_block_is_free(block) && length < page->carved; block = mp_page_next_block(block))
         length++;
     return length;
 }
 
-/* Blocks ever handed out: see pages.c. */
-MP_RACY static uint64_t handed_out(const struct mp_bin *bin, bool own) {
-    if (!bin->current)
-        return bin->allocated;
+/* The free blocks of a current page, exactly or at most; and what was handed out of it: see
+ * pages.c. */
+MP_RACY static void add_current(struct mp_stats *stats, const struct mp_bin *bin, bool own) {
     const struct mp_page *page = mp_arena_page(bin->current);
-    return bin->allocated + (bin->window - page->until) - list_length(page, bin, own);
+    struct mp_stats_class *class = &stats->classes[page->class];
+    uint32_t frees = pushes(bin, page), free;
+    class->allocated += frees;
+    if (own) {
+        uint32_t listed = own_list_length(page);
+        class->allocated -= listed;
+        free = listed + bin->rest_count;
+        class->used -= free <= class->used ? free : class->used;
+        stats->fragmented_bytes += (uint64_t)free * mp_classes[page->class].size;
+    } else {
+        free = bin->lent + frees + bin->rest_count;
+        class->cached += free < page->carved ? free : page->carved;
+    }
 }
 
 /* Blocks that a thread has freed and not handed over yet count as used in their pages. */
 MP_RACY static void add_batches(struct mp_stats *stats, const struct mp_heap *heap, bool own) {
     for (unsigned i = 0; i < MP_BATCHES; i++) {
         const struct mp_page *page = heap->batches[i].page;
-        if (!page || mp_page_is_current(page)) /* there, their keys have been counted */
+        if (!page)
             continue;
         struct mp_stats_class *class = &stats->classes[page->class];
         uint32_t count = heap->batches[i].count;
@@ -173,7 +174,9 @@ MP_RACY static void add_heaps(struct mp_stats *stats) {
         add_batches(stats, heap, own);
         for (unsigned c = 0; c < MP_CLASSES; c++) {
             struct mp_stats_class *class = &stats->classes[c];
-            class->allocated += handed_out(&heap->bins[c], own);
+            class->allocated += heap->bins[c].allocated;
+            if (heap->bins[c].current)
+                add_current(stats, &heap->bins[c], own);
         }
     }
 }

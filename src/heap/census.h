@@ -5,8 +5,9 @@
  * block once; in a copy that fork made of a running process, through the gate, each thread may have
  * moved some single blocks while the kernel copied. It writes nothing and takes no lock.
  *
- * mp_stats_get is for the running process: it reads the pages' counts, and of current pages, which
- * have none, the keys; live bytes lie in [live_bytes - cached_max_bytes, live_bytes]. */
+ * mp_stats_get is for the running process: it reads counts, and no memory of other threads' pages.
+ * Of their current pages it knows how many blocks may be free, so live bytes lie in [live_bytes -
+ * cached_max_bytes, live_bytes]. */
 #ifndef MP_HEAP_CENSUS_H
 #define MP_HEAP_CENSUS_H
 
@@ -36,8 +37,8 @@ int mp_census_is_live(const void *pointer);
 struct mp_stats_class {
     uint64_t pages;
     uint64_t blocks;    /* made */
-    uint64_t used;      /* by programs, or in batches */
-    uint64_t cached;    /* free and at a thread's hand: in current pages, or in batches */
+    uint64_t used;      /* by programs, or at the hands of other threads */
+    uint64_t cached;    /* of these free, at most: in current pages or in batches */
     uint64_t allocated; /* ever */
 };
 

@@ -204,7 +204,7 @@ static void free_own(struct mp_page *page, struct mp_block *block) {
     mp_page_link_block(block, page->local_free);
     block->key = mp_block_key(block);
     page->local_free = block;
-    if (--page->until == 0)
+    if (mp_page_count_free(page))
         mp_free_event(page);
 }
 
@@ -345,7 +345,7 @@ void mp_heap_arm(void) {
     if (!heap)
         return;
     mp_slow_enter();
-    mp_pages_trim(heap); /* what its lists hold would be handed out uncounted */
+    mp_pages_trim(heap); /* what has been charged was not drawn for */
     for (unsigned c = 0; c < MP_CLASSES; c++)
         mp_bin_sample_in(&heap->bins[c], mp_hooks.countdown(heap, c));
     mp_slow_leave();

@@ -50,7 +50,7 @@ MP_INLINE bool mp_free_fast(void *pointer) {
     block->link = (uint16_t)(uintptr_t)page->local_free;
     block->key = key;
     page->local_free = block;
-    if (MP_UNLIKELY(--page->until == 0))
+    if (MP_UNLIKELY(mp_page_count_free(page)))
         mp_free_event(page);
     return true;
 }

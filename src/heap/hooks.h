@@ -2,8 +2,9 @@
  * heap then costs nothing for it. Set once, before other threads run; then mp_heap_arm (heap.h).
  *
  * Which blocks are samples is a matter of counts: each class of each thread has a countdown of
- * blocks, and the block that brings it to zero is a sample. The list handed to a thread is cut in
- * front of that block, so malloc's fast path finds it empty exactly then and knows nothing of it.
+ * blocks, and the block that brings it to zero is a sample. The list that a thread allocates from
+ * is cut in front of that block, so malloc's fast path finds it empty exactly then and knows
+ * nothing of it.
  */
 #ifndef MP_HEAP_HOOKS_H
 #define MP_HEAP_HOOKS_H

@@ -83,7 +83,8 @@ struct mp_page {
         uint64_t freed_ms; /* FREE and dirty: since when */
     };
     union {
-        struct mp_block *local_free; /* blocks freed by the owner; ends in start | MP_END */
+        struct mp_block
+            *local_free; /* what the owner frees, and allocates; ends in start | MP_END */
         struct {
             uint32_t older, newer; /* FREE and dirty: neighbours by age, page numbers */
         };
@@ -107,6 +108,7 @@ struct mp_page {
     union {
         uint32_t twins;   /* SAMPLES: number of its table, or 0: see twins.h */
         uint32_t sampled; /* LARGE: is it one? */
+        uint32_t heap;    /* SMALL: number of its owner's, or last owner's */
     };
     _Atomic(uint8_t) kind;
     uint8_t class;
@@ -171,6 +173,20 @@ MP_INLINE enum mp_kind mp_page_kind(const struct mp_page *page) {
 /* Release: whoever sees the kind sees the fields that it stands for. */
 MP_INLINE void mp_page_set_kind(struct mp_page *page, enum mp_kind kind) {
     atomic_store_explicit(&page->kind, (uint8_t)kind, memory_order_release);
+}
+
+/* The owner has put one more block into local_free; true: it is time to look at the page. Release:
+ * who sees the count sees the list (rescue_from in pages.c), which x86-64 gives for a plain store.
+ */
+MP_INLINE bool mp_page_count_free(struct mp_page *page) {
+#if defined(__x86_64__) && !defined(MP_TSAN)
+    atomic_signal_fence(memory_order_release);
+    return --page->until == 0;
+#else
+    uint32_t until = page->until - 1;
+    __atomic_store_n(&page->until, until, __ATOMIC_RELEASE);
+    return until == 0;
+#endif
 }
 
 /* Blocks used, i.e. handed to the program, or freed by others and not yet collected. Not of a

@@ -11,9 +11,14 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
-#define KEEP_MS 50u  /* a current page that was in use since is not given up */
+#define KEEP_MS 50u  /* a current page that was refilled, or found in use, since is kept */
 #define NEAR    4u   /* blocks that a list has when a sample is near */
+#define RESCUE  16u  /* pages that are all back, or a sixteenth of all, for a look at them */
 #define CADENCE 256u /* frees into a current page until it is looked at, while it is in use */
+
+static _Atomic(uint32_t) all_back; /* see mp_pages_rescue */
+
+static void read_mail(struct mp_heap *heap);
 
 static uint32_t block_count(const struct mp_page *page) {
     return mp_classes[page->class].blocks;
@@ -26,30 +31,31 @@ static struct mp_page *page_or_null(uint32_t number) {
 /* ---- the count of used blocks, and when to look at a page again ---- */
 
 /* `until` counts the owner's frees down to the next event: a dense page is looked at when it has
- * become sparse, any page when it is empty. */
-static void arm(struct mp_page *page, uint32_t used) {
-    uint32_t held = 0;
+ * become sparse, any page when it is empty. Of the `used` blocks `out` are not back yet; the others
+ * wait in `remote`. */
+static void arm(struct mp_page *page, uint32_t used, uint32_t out) {
     uint8_t flags = mp_page_flags(page);
     if ((flags & MP_PAGE_QUEUED) && !(flags & MP_PAGE_SPARSE)) {
         uint32_t quarter = block_count(page) / 4;
-        held = used > quarter ? quarter : 0;
+        out -= out > quarter ? quarter : 0;
     }
-    page->held = (uint16_t)held;
-    page->until = used - held;
+    page->until = out;
+    page->held = (uint16_t)(used - out);
 }
 
 static void set_owner(struct mp_heap *heap, struct mp_page *page) {
     bool checked = mp_options.check == MP_CHECK_FULL;
+    page->heap = heap->number;
     mp_page_set_owner(page, heap->owner + (checked ? MP_OWNER_CHECKED : 0));
 }
 
 /* ---- queues ---- */
 
-static void enqueue(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
+static void enqueue(struct mp_heap *heap, struct mp_page *page, uint32_t used, uint32_t out) {
     struct mp_bin *bin = &heap->bins[page->class];
     uint32_t number = mp_arena_number(page);
     mp_page_set_flag(page, MP_PAGE_QUEUED);
-    if (used <= block_count(page) / 4) {
+    if (out <= block_count(page) / 4) {
         mp_page_set_flag(page, MP_PAGE_SPARSE);
         page->prev = 0;
         page->next = bin->sparse;
@@ -65,7 +71,7 @@ static void enqueue(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
             bin->dense_first = number;
         bin->dense_last = number;
     }
-    arm(page, used);
+    arm(page, used, out);
 }
 
 static void dequeue(struct mp_heap *heap, struct mp_page *page) {
@@ -110,18 +116,23 @@ static void retire(struct mp_page *page) {
     mp_pool_give(page, 1);
 }
 
-static void settle(struct mp_heap *heap, struct mp_page *page, uint32_t used) {
-    if (used == 0)
-        retire(page);
-    else
-        enqueue(heap, page, used);
-}
-
 /* Takes over what others freed; returns the blocks still used. */
 static uint32_t collect(struct mp_page *page) {
     uint32_t used = mp_page_used(page);
     uint32_t count = mp_remote_collect(page);
     return used > count ? used - count : 0;
+}
+
+/* A page that is no longer current, or new to its owner, or has had its event. What others freed
+ * stays in `remote` until it is wanted: it is in their caches. */
+static void settle(struct mp_heap *heap, struct mp_page *page) {
+    uint32_t used = mp_page_used(page), back = mp_remote_count(page);
+    if (back < used) {
+        enqueue(heap, page, used, used - back);
+        return;
+    }
+    collect(page);
+    retire(page);
 }
 
 /* ---- the current page's list ----
@@ -144,16 +155,37 @@ static void set_window(struct mp_bin *bin, struct mp_page *page, uint32_t pushes
     bin->window = pushes;
 }
 
-/* Ends the loan: all free blocks of the page are in local_free, and none is charged. Returns how
- * many they are. */
-static uint32_t take_back(struct mp_bin *bin, struct mp_page *page) {
-    uint32_t free = 0;
-    struct mp_block *last = NULL;
-    for (struct mp_block *block = page->local_free;
-         !mp_page_is_end(block) && mp_block_is_free(block) && free < page->carved;
-         block = mp_page_next_block(block)) {
+/* The list's first block is one that can be handed out, or there is none. What a program has
+ * written over is lost, not dangerous. */
+static bool has_list(struct mp_page *page) {
+    struct mp_block *first = page->local_free;
+    if (mp_block_is_free(first))
+        return true;
+    if (first != mp_page_end(page))
+        mp_misuse_overwritten(first, page);
+    page->local_free = mp_page_end(page);
+    return false;
+}
+
+/* Ends the loan: all free blocks of the page are in local_free, and none is charged. A list that
+ * does not end where it should is the program's doing; what is behind that place is lost. */
+static void take_back(struct mp_bin *bin, struct mp_page *page) {
+    uint32_t free = 0, most = page->carved - bin->rest_count;
+    struct mp_block *block = page->local_free, *last = NULL;
+    for (; !mp_page_is_end(block) && mp_block_is_free(block) && free < most; free++) {
         last = block;
-        free++;
+        block = mp_page_next_block(block);
+    }
+    if (MP_UNLIKELY(block != mp_page_end(page))) {
+        mp_misuse_overwritten(block, page);
+        if (free == most) { /* a circle: what it leaves out is not known */
+            free = 0;
+            last = NULL;
+        }
+        if (last)
+            mp_page_link_block(last, mp_page_end(page));
+        else
+            page->local_free = mp_page_end(page);
     }
     bin->allocated += bin->window - page->until;
     bin->allocated -= free;
@@ -167,17 +199,16 @@ static uint32_t take_back(struct mp_bin *bin, struct mp_page *page) {
         bin->rest_count = 0;
     }
     set_window(bin, page, page->carved - free);
-    return free;
 }
 
-/* Cuts `page`'s free list after `count` blocks; returns what is left of it. */
+/* Cuts a list after `count` blocks; returns what is left of it. NULL: the program has written to
+ * it, and it is as it was. */
 static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
     struct mp_block *last = first;
     for (uint32_t i = 1; i < count; i++) {
-        struct mp_block *next = mp_page_next_block(last);
-        if (mp_page_is_end(next))
-            return next;
-        last = next;
+        last = mp_page_next_block(last);
+        if (mp_page_is_end(last) || !mp_block_is_free(last))
+            return NULL;
     }
     struct mp_block *rest = mp_page_next_block(last);
     mp_page_link_block(last, mp_page_end(page));
@@ -191,15 +222,16 @@ static void lend(struct mp_bin *bin, struct mp_page *page, uint32_t free, uint64
                  uint32_t looks) {
     if (MP_UNLIKELY(free > most)) {
         uint32_t keep = (uint32_t)most;
-        bin->rest_count = free - keep;
         if (keep) {
             bin->rest = cut(page, page->local_free, keep);
         } else {
             bin->rest = page->local_free;
             page->local_free = mp_page_end(page);
         }
+        bin->rest_count = bin->rest ? free - keep : 0;
         free = keep;
     }
+    bin->lent = free;
     bin->allocated += free;
     uint64_t left = bin->sample_at - bin->allocated;
     set_window(bin, page, left > looks ? looks : left ? (uint32_t)left : 1);
@@ -298,6 +330,8 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
 /* Collects and carves; returns how many free blocks the current page has, none of them charged. */
 static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
     uint32_t used = collect(page);
+    if (used < page->carved && MP_UNLIKELY(!has_list(page)))
+        used = page->carved;
     if (used == page->carved && page->carved < block_count(page))
         carve(page);
     set_window(bin, page, used);
@@ -344,6 +378,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
     mp_pages_flush(heap);
+    read_mail(heap);
     uint32_t free = ready_current(heap, class);
     if (!free)
         return MP_REFILL_NONE;
@@ -351,15 +386,21 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
     if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL))
         verify_free(page);
     bin->looked_ms = (uint32_t)now;
+    bin->idle_at = UINT64_MAX;
+    uint32_t looks = page->carved - free;
+    if (looks == 0)
+        looks = free;
+    if (looks > CADENCE)
+        looks = CADENCE;
     if (MP_UNLIKELY(bin->sample_at == bin->allocated)) {
         *block = page->local_free;
         page->local_free = mp_page_next_block(*block);
         bin->allocated++;
         mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
-        lend(bin, page, free - 1, bin->sample_at - bin->allocated, CADENCE);
+        lend(bin, page, free - 1, bin->sample_at - bin->allocated, looks);
         return MP_REFILL_SAMPLE;
     }
-    lend(bin, page, free, bin->sample_at - bin->allocated, CADENCE);
+    lend(bin, page, free, bin->sample_at - bin->allocated, looks);
     return MP_REFILL_LIST;
 }
 
@@ -367,34 +408,55 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
 
 static void resettle(struct mp_heap *heap, struct mp_page *page) {
     dequeue(heap, page);
-    settle(heap, page, collect(page));
+    settle(heap, page);
 }
 
-/* The pushes that were allowed have come. While the page is in use it is left alone. When it was
- * not looked at for long, the thread has turned to other things, and the page goes as soon as all
- * of its blocks are back. Near a sample the list is cut short, so that pushes can be allowed again:
- * a thread that frees and allocates in turns comes to the sample in a few such steps. */
+static void resettle_all(struct mp_heap *heap, unsigned class) {
+    struct mp_bin *bin = &heap->bins[class];
+    /* A page that stays goes to its queue's end: stop at the one that was last. */
+    for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
+         number = number == last ? 0 : next) {
+        next = mp_arena_page(number)->next;
+        resettle(heap, mp_arena_page(number));
+    }
+    for (uint32_t number = bin->sparse, next; number; number = next) {
+        next = mp_arena_page(number)->next;
+        resettle(heap, mp_arena_page(number));
+    }
+}
+
+/* The pushes that were allowed have come. For a while after blocks were asked of it the page is
+ * left alone. Then the thread has perhaps turned to other things: the page is looked at again when
+ * all that is out may be back, and goes if it is, unless blocks were handed out in between.
+ *
+ * Near a sample the list is cut short, so that pushes can be allowed again: a thread that frees and
+ * allocates in turns comes to the sample in a few such steps. */
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     unsigned class = page->class;
     struct mp_bin *bin = &heap->bins[class];
     bool in_use = (uint32_t)now - bin->looked_ms < KEEP_MS;
     mp_pages_flush(heap);
-    if (in_use) {
-        bin->looked_ms = (uint32_t)now;
-        if (MP_LIKELY(bin->sample_at - bin->allocated > bin->window)) {
-            bin->allocated += bin->window;
-            uint64_t left = bin->sample_at - bin->allocated;
-            set_window(bin, page, left > CADENCE ? CADENCE : (uint32_t)left);
-            return;
-        }
+    read_mail(heap);
+    if (in_use && MP_LIKELY(bin->sample_at - bin->allocated > bin->window)) {
+        bin->allocated += bin->window;
+        uint64_t left = bin->sample_at - bin->allocated;
+        bin->lent += bin->window;
+        set_window(bin, page, left > CADENCE ? CADENCE : (uint32_t)left);
+        return;
     }
     take_back(bin, page);
     uint32_t used = collect(page);
-    if (used == 0 && !in_use) {
-        mp_page_clear_flag(page, MP_PAGE_CURRENT);
-        no_current(bin, class);
-        retire(page);
-        return;
+    if (!in_use) {
+        if (used == 0) {
+            mp_page_clear_flag(page, MP_PAGE_CURRENT);
+            no_current(bin, class);
+            retire(page);
+            return;
+        }
+        in_use = bin->idle_at != UINT64_MAX && bin->idle_at != bin->allocated;
+        bin->idle_at = in_use ? UINT64_MAX : bin->allocated;
+        if (in_use)
+            bin->looked_ms = (uint32_t)now;
     }
     set_window(bin, page, used);
     uint32_t free = page->carved - used;
@@ -417,7 +479,7 @@ static void claimed(struct mp_heap *heap, struct mp_page *page) {
         mp_pool_unlist(page);
     if (heap) {
         set_owner(heap, page);
-        settle(heap, page, collect(page));
+        settle(heap, page);
         return;
     }
     /* A thread past its exit keeps nothing. */
@@ -427,17 +489,101 @@ static void claimed(struct mp_heap *heap, struct mp_page *page) {
             retire(page);
             return;
         }
-        arm(page, used);
+        arm(page, used, used);
     } while (!mp_pool_list_and_disown(page));
+}
+
+/* The last block of a page may be freed by its owner, on the fast path, while others wait in
+ * `remote`: then its event does not come. So who pushes to another's page tells the owner, who sets
+ * `until` anew by what is still out. */
+static void tell_owner(uint32_t heap, uint32_t number) {
+    struct mp_heap *owner = mp_heap_by_number(heap);
+    if (!owner)
+        return;
+    uint32_t i = atomic_fetch_add_explicit(&owner->mails, 1, memory_order_relaxed);
+    atomic_store_explicit(&owner->mail[i % MP_MAILS], number, memory_order_relaxed);
+}
+
+static void read_mail(struct mp_heap *heap) {
+    uint32_t sent = atomic_load_explicit(&heap->mails, memory_order_relaxed);
+    if (sent - heap->mails_read > MP_MAILS) { /* some were lost */
+        for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
+            resettle_all(heap, c);
+        heap->mails_read = sent;
+    }
+    for (; heap->mails_read != sent; heap->mails_read++) {
+        uint32_t number =
+            atomic_load_explicit(&heap->mail[heap->mails_read % MP_MAILS], memory_order_relaxed);
+        struct mp_page *page = page_or_null(number);
+        /* It may have become anything since. */
+        if (page && mp_page_kind(page) == MP_KIND_SMALL &&
+            (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner &&
+            (mp_page_flags(page) & MP_PAGE_QUEUED))
+            resettle(heap, page);
+    }
+}
+
+/* All blocks of a page in a queue are free, and its owner is not about to see it. */
+static bool is_all_back(const struct mp_page *page) {
+    uint32_t until = __atomic_load_n(&page->until, __ATOMIC_ACQUIRE); /* mp_page_count_free */
+    return (mp_page_flags(page) & MP_PAGE_QUEUED) && until > 0 &&
+           until + page->held == mp_remote_count(page);
+}
+
+/* What its owner may be changing: a guess. */
+MP_RACY static uint32_t glance(const struct mp_page *page, uint32_t *heap) {
+    *heap = page->heap;
+    return page->until + page->held;
 }
 
 static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     struct mp_page *page = batch->page;
-    bool mine = mp_remote_push(page, batch->first, batch->last, batch->count);
-    /* Pushed before it is no longer in the batch: see mp_pages_refill. */
+    /* Before the push, after which the page may become anything. */
+    bool queued = mp_page_flags(page) & MP_PAGE_QUEUED;
+    uint32_t number = mp_arena_number(page), owner, used = glance(page, &owner), back;
+    bool mine = mp_remote_push(page, batch->first, batch->last, batch->count, &back);
+    /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;
-    if (mine)
+    if (mine) {
         claimed(heap, page);
+    } else if (queued && back >= used / 2) {
+        tell_owner(owner, number);
+        if (back == used)
+            atomic_fetch_add_explicit(&all_back, 1, memory_order_relaxed);
+    }
+}
+
+/* Retires what is all back in a queue, with the gate closed and the owner in no slow section. The
+ * owner may be anywhere on the fast paths, but nowhere near such a page: it has no block to free
+ * there, and allocates from its current pages alone. What it has freed last is in the page's list
+ * by the time that it is in the count. At `until` 0 its own event is to come. */
+static void rescue_from(struct mp_heap *heap, uint32_t number) {
+    while (number) {
+        struct mp_page *page = mp_arena_page(number);
+        number = page->next;
+        if (is_all_back(page)) {
+            dequeue(heap, page);
+            collect(page);
+            retire(page);
+        }
+    }
+}
+
+void mp_pages_rescue(void) {
+    uint32_t least = mp_pool_used() / 16;
+    if (atomic_load_explicit(&all_back, memory_order_relaxed) < (least > RESCUE ? least : RESCUE) ||
+        mp_lock_all_mine)
+        return;
+    mp_gate_close();
+    atomic_store_explicit(&all_back, 0, memory_order_relaxed);
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        struct mp_heap *heap = mp_heap_by_number(n);
+        for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
+            rescue_from(heap, heap->bins[c].dense_first);
+            rescue_from(heap, heap->bins[c].sparse);
+        }
+    }
+    mp_gate_open(false);
 }
 
 void mp_pages_flush(struct mp_heap *heap) {
@@ -445,6 +591,14 @@ void mp_pages_flush(struct mp_heap *heap) {
         if (heap->batches[i].page)
             hand_over(heap, &heap->batches[i]);
     }
+}
+
+static void send(struct mp_heap *heap, struct mp_batch *batch) {
+    mp_slow_enter();
+    read_mail(heap);
+    hand_over(heap, batch);
+    mp_slow_leave();
+    mp_pages_rescue();
 }
 
 void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
@@ -456,12 +610,9 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
         return;
     }
     struct mp_batch *batch = &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
-    if (batch->page != page) {
-        if (batch->page) {
-            mp_slow_enter();
-            hand_over(heap, batch);
-            mp_slow_leave();
-        }
+    if (batch->page && batch->page != page)
+        send(heap, batch);
+    if (!batch->page) {
         batch->page = page;
         batch->first = batch->last = block;
         batch->count = 1;
@@ -471,11 +622,8 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
         batch->count++;
     }
     if (batch->count == MP_BATCH_COUNT ||
-        batch->count * mp_classes[page->class].size >= MP_BATCH_BYTES) {
-        mp_slow_enter();
-        hand_over(heap, batch);
-        mp_slow_leave();
-    }
+        batch->count * mp_classes[page->class].size >= MP_BATCH_BYTES)
+        send(heap, batch);
 }
 
 /* ---- everything given back; a thread's end ---- */
@@ -499,7 +647,7 @@ static void leave_page(struct mp_page *page) {
             retire(page);
             return;
         }
-        arm(page, used);
+        arm(page, used, used);
         mp_page_set_owner(page, 0);
         bool room = used < block_count(page);
         if (room ? mp_pool_list_and_disown(page) : mp_remote_disown(page))
@@ -525,20 +673,10 @@ void mp_pages_leave(struct mp_heap *heap) {
 void mp_pages_trim(struct mp_heap *heap) {
     mp_pages_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
-        struct mp_bin *bin = &heap->bins[c];
-        /* A page that stays goes to its queue's end: stop at the one that was last. */
-        for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
-             number = number == last ? 0 : next) {
-            next = mp_arena_page(number)->next;
-            resettle(heap, mp_arena_page(number));
-        }
-        for (uint32_t number = bin->sparse, next; number; number = next) {
-            next = mp_arena_page(number)->next;
-            resettle(heap, mp_arena_page(number));
-        }
+        resettle_all(heap, c);
         struct mp_page *page = end_current(heap, c);
         if (page)
-            settle(heap, page, collect(page));
+            settle(heap, page);
     }
 }
 
@@ -554,7 +692,7 @@ bool mp_pages_is_lost(const struct mp_page *page) {
  * are looked at when somebody frees into the page (mp_pages_revive), for a copy's lists may have
  * been in motion. */
 void mp_pages_orphan_lost(void) {
-    uintptr_t survivor = mp_arch_thread_pointer() + MP_OWNER_THREAD;
+    uintptr_t survivor = mp_tls.heap ? mp_tls.heap->owner : 0;
     for (uint32_t r = 0; r < mp_range_count; r++) {
         for (uint32_t i = mp_ranges[r].first; i < mp_ranges[r].limit; i++) {
             struct mp_page *page = &mp_ranges[r].meta[i];
@@ -589,6 +727,6 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     mp_page_clear_flag(page, MP_PAGE_CURRENT | MP_PAGE_QUEUED | MP_PAGE_SPARSE | MP_PAGE_LOST);
     set_owner(heap, page);
-    enqueue(heap, page, used);
+    enqueue(heap, page, used, used);
     mp_lock_drop(&revive_lock);
 }

@@ -33,6 +33,11 @@ void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now_ms)
  * is settled at once, and the caller is between mp_heapless_enter and _leave. */
 void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
 
+/* Pages all of whose blocks are back while their owner, who may be asleep for good, has not seen
+ * it: once there are enough of them, the gate is closed and all are retired. Outside a slow section
+ * and all locks, at the end of a call. */
+void mp_pages_rescue(void);
+
 /* Hands over all batches. */
 void mp_pages_flush(struct mp_heap *heap);
 

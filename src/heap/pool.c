@@ -192,7 +192,7 @@ static uint32_t allowance(const struct pool *pool) {
     uint32_t most = pool->used_slices / 16;
     if (most < pool->regret_slices)
         most = pool->regret_slices;
-    uint32_t cap = pool->used_slices / 2;
+    uint32_t cap = pool->used_slices / 4;
     if (cap < pool->peak_slices / 16)
         cap = pool->peak_slices / 16;
     if (most > cap)
@@ -250,7 +250,7 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
     if (slices > pool->recent_slices)
         slices = pool->recent_slices; /* the rest was never used */
     pool->recent_slices -= slices;
-    uint32_t most = pool->peak_slices / 2;
+    uint32_t most = pool->peak_slices / 4;
     pool->regret_slices += slices;
     if (pool->regret_slices > most)
         pool->regret_slices = most;
@@ -287,6 +287,13 @@ size_t mp_pool_trim(void) {
         mp_lock_drop(&pool->lock);
     }
     return (size_t)(after - before) << MP_SLICE_SHIFT;
+}
+
+MP_RACY uint32_t mp_pool_used(void) {
+    uint32_t used = 0;
+    for (unsigned node = 0; node < MP_NODES; node++)
+        used += pools[node].used_slices;
+    return used;
 }
 
 /* ---- taking and giving spans ---- */

@@ -5,7 +5,7 @@ static struct mp_block *first_of(uintptr_t word) {
 }
 
 bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_block *last,
-                    uint32_t count) {
+                    uint32_t count, uint32_t *waiting) {
     uintptr_t old = atomic_load_explicit(&page->remote, memory_order_relaxed);
     uintptr_t new;
     do {
@@ -17,6 +17,7 @@ bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_bloc
          * owner left in the entry */
     } while (!atomic_compare_exchange_weak_explicit(&page->remote, &old, new, memory_order_acq_rel,
                                                     memory_order_relaxed));
+    *waiting = (uint32_t)(new >> MP_REMOTE_COUNT_SHIFT);
     return !(old & MP_OWNED);
 }
 

@@ -38,9 +38,9 @@
 #define MP_REMOTE_COUNT_SHIFT 48
 
 /* Hands over a chain of `count` blocks of `page`, linked first to last, keys set. True: the caller
- * owns the page now. */
+ * owns the page now. *waiting: how many blocks wait to be collected with these. */
 bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_block *last,
-                    uint32_t count);
+                    uint32_t count, uint32_t *waiting);
 
 /* By the owner: takes over what others freed; returns how many blocks came to local_free. The
  * caller adjusts the count of used blocks. */

@@ -215,6 +215,8 @@ void mp_gate_open(bool child) {
             struct mp_heap *heap = mp_heap_by_number(n);
             if (heap->state == MP_HEAP_LIVE && heap != mp_tls.heap) {
                 heap->state = MP_HEAP_DEAD;
+                for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
+                    heap->bins[c].current = 0; /* somebody else's, once it is revived */
                 mp_threads_lost = true;
             }
         }

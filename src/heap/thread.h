@@ -18,8 +18,9 @@
 
 #include "heap/page.h"
 
-#define MP_BATCHES     8u    /* destinations a thread may have blocks for at a time */
-#define MP_BATCH_COUNT 32u   /* blocks in one at most */
+#define MP_BATCHES     8u  /* destinations a thread may have blocks for at a time */
+#define MP_BATCH_COUNT 32u /* blocks in one at most */
+#define MP_MAILS       64u /* that can wait for a thread; if there are more, it looks everywhere */
 #define MP_BATCH_BYTES 4096u /* bytes in one at most (but one block always) */
 
 /* Blocks of one page, freed by this thread and not handed over yet; linked first to last. */
@@ -34,12 +35,14 @@ struct mp_bin {
     uint32_t current;                 /* allocated from */
     uint32_t dense_first, dense_last; /* more than a quarter used: taken first, in this order */
     uint32_t sparse;                  /* the others: taken last, so that they may empty */
-    uint32_t looked_ms;               /* when the slow path last met the current page in use */
+    uint32_t looked_ms;               /* when the current page was last refilled, or found in use */
     uint32_t window;                  /* the current page's `until` when it was last set */
+    uint32_t lent;                    /* blocks that the current page's list can have, at most */
     uint32_t rest_count;
     struct mp_block *rest; /* free blocks of the current page that are kept back: see pages.c */
     uint64_t allocated;    /* blocks ever charged */
     uint64_t sample_at;    /* when so many are, the next is one; UINT64_MAX: never */
+    uint64_t idle_at;      /* how many were at the last look at an idle page; UINT64_MAX: none */
 };
 
 #define MP_NO_SAMPLE UINT32_MAX
@@ -69,6 +72,9 @@ struct mp_heap {
     uint32_t distance; /* see oracle.h; 0 at first */
 #endif
     uint64_t large_allocated, large_bytes;
+    _Atomic(uint32_t) mails; /* ever sent */
+    uint32_t mails_read;
+    _Atomic(uint32_t) mail[MP_MAILS]; /* page numbers; see pages.c */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };

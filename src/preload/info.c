@@ -127,7 +127,7 @@ void mp_stats_print(bool to_stderr) {
     mp_text_add(&text, "memprof: memory of process %d, bytes\n", (int)mp_sys_getpid());
     row(&text, "live", stats.live_bytes, "in blocks that the program holds");
     row(&text, "cached", stats.cached_max_bytes,
-        "of these, at most, in the lists of other threads");
+        "of these free, at most, at the hands of other threads");
     row(&text, "fragmented", stats.fragmented_bytes, "free blocks in pages in use");
     row(&text, "purgeable", stats.purgeable_bytes, "free, about to go back to the system");
     row(&text, "metadata", stats.metadata_bytes, "memprof's own");

@@ -133,7 +133,9 @@ static bool check_current(struct lists *lists, const struct mp_heap *heap) {
     if (page->until > bin->window)
         return broken(page, "%u pushes are left of %u", page->until, bin->window);
     uint64_t handed = bin->allocated + (bin->window - page->until) - listed;
-    if (bin->sample_at - handed < (uint64_t)listed + page->until && bin->window > 1)
+    if (handed > bin->sample_at)
+        return broken(page, "a sample was passed");
+    if (bin->sample_at - handed < (uint64_t)listed + page->until - 1)
         return broken(page, "%u blocks and %u pushes could pass a sample", listed, page->until);
     return true;
 }

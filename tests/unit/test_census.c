@@ -2,6 +2,7 @@
  * every place where they can be. Stopped and copied processes are in test_copies.c. */
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "heap/arena.h"
 #include "heap/census.h"
@@ -138,6 +139,19 @@ START_TEST(blocks_in_a_threads_list_are_free) {
     check();
     c_free(blocks[0]);
     check();
+}
+END_TEST
+
+/* A program may take the access to its own blocks away. */
+START_TEST(counting_needs_no_memory_of_the_programs) {
+    static struct mp_stats stats;
+    char *page = t_memalign(4096, 4096), *other = t_memalign(4096, 4096);
+    ck_assert_int_eq(mprotect(other, 4096, PROT_NONE), 0);
+    mp_stats_get(&stats);
+    ck_assert_int_eq(mprotect(other, 4096, PROT_READ | PROT_WRITE), 0);
+    ck_assert_uint_ge(stats.live_bytes, 8192);
+    t_free(page);
+    t_free(other);
 }
 END_TEST
 
@@ -296,6 +310,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(count, only_the_start_of_a_live_block_is_live);
     UNIT_CASE_PRISTINE(count, blocks_in_a_threads_list_are_free);
     UNIT_CASE_PRISTINE(count, full_pages_listed_pages_and_retired_pages_are_counted);
+    UNIT_CASE_PRISTINE(count, counting_needs_no_memory_of_the_programs);
     UNIT_CASE_PRISTINE(count, blocks_in_batches_and_remote_lists_are_free);
     UNIT_CASE_PRISTINE(count, pages_of_threads_that_ended_are_counted);
     UNIT_CASE_PRISTINE(count, the_count_is_right_after_any_sequence_of_calls);

@@ -1,6 +1,8 @@
 /* Suite: a small page's life: carved piece by piece, current, full and ownerless, taken over,
  * queued, listed at its thread's end, adopted, retired. */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "heap/census.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
+#include "heap/remote.h"
 #include "heap_api.h"
 #include "invariants.h"
 #include "platform/options.h"
@@ -160,7 +163,7 @@ START_TEST(whoever_frees_into_a_full_page_takes_it_over) {
     t_free(blocks[5]);
     flush();
     ck_assert(is_mine(page));
-    ck_assert_uint_eq(mp_page_used(page), count - 1);
+    ck_assert_uint_eq(mp_page_used(page) - mp_remote_count(page), count - 1);
     ck_assert_int_eq(mp_page_flags(page), MP_PAGE_QUEUED);
     ck_assert_invariants();
 }
@@ -204,6 +207,88 @@ START_TEST(memory_of_a_thread_that_sleeps_goes_back_when_another_frees_it) {
     ck_assert_uint_le(used_slices(), before + 1);
     ck_assert_invariants();
     ck_assert_uint_eq(live_blocks(), live);
+}
+END_TEST
+
+enum { SHARED_PAGES = 60, FIRST = MP_BATCH_COUNT };
+
+static uint32_t shared_blocks; /* in a page */
+static atomic_int turn;
+
+static void wait_for(int number) {
+    while (atomic_load(&turn) != number)
+        sched_yield();
+}
+
+/* Of each page the blocks from..to-1. */
+static void free_of_each(uint32_t from, uint32_t to) {
+    for (uint32_t p = 0; p < SHARED_PAGES; p++)
+        free_blocks(blocks + p * shared_blocks + from, to - from);
+}
+
+static void share_pages(void) {
+    mp_options.purge = 0;
+    mp_trim();
+    shared_blocks = blocks_in_page(320);
+    allocate(blocks, SHARED_PAGES * shared_blocks + 1, 320); /* the last is full, and left */
+    atomic_store(&turn, 0);
+}
+
+static void *take_over_and_sleep(void *unused) {
+    free_of_each(0, FIRST);
+    flush();
+    for (uint32_t p = 0; p < SHARED_PAGES; p++)
+        must(is_mine(page_of(blocks[p * shared_blocks])));
+    atomic_store(&turn, 1);
+    wait_for(2);
+    return unused;
+}
+
+START_TEST(what_others_finish_goes_back_while_its_owner_sleeps) {
+    share_pages();
+    size_t before = used_slices();
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, take_over_and_sleep, NULL), 0);
+    wait_for(1);
+    ck_assert_uint_ge(used_slices(), before);
+    free_of_each(FIRST, shared_blocks);
+    flush();
+    ck_assert_uint_le(used_slices(), before - SHARED_PAGES + 20);
+    ck_assert_invariants();
+    atomic_store(&turn, 2);
+    pthread_join(thread, NULL);
+    ck_assert_uint_le(used_slices(), before - SHARED_PAGES + 1);
+    ck_assert_invariants();
+}
+END_TEST
+
+static void *take_over_and_finish(void *unused) {
+    free_of_each(0, FIRST);
+    flush();
+    atomic_store(&turn, 1);
+    wait_for(2);
+    free_of_each(FIRST, 2 * FIRST); /* on the fast path: others' blocks are not counted there */
+    t_free(t_malloc(3000));         /* but now */
+    atomic_store(&turn, 3);
+    wait_for(4);
+    return unused;
+}
+
+START_TEST(what_an_owner_finishes_itself_goes_back_when_it_next_comes_by) {
+    share_pages();
+    size_t before = used_slices();
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, take_over_and_finish, NULL), 0);
+    wait_for(1);
+    free_of_each(2 * FIRST, shared_blocks);
+    flush();
+    ck_assert_uint_ge(used_slices(), before);
+    atomic_store(&turn, 2);
+    wait_for(3);
+    ck_assert_uint_le(used_slices(), before - SHARED_PAGES + 2);
+    atomic_store(&turn, 4);
+    pthread_join(thread, NULL);
+    ck_assert_invariants();
 }
 END_TEST
 
@@ -301,6 +386,40 @@ START_TEST(a_lone_block_keeps_its_page_for_a_while) {
         ck_assert_ptr_eq(page_of(block), page);
     }
     ck_assert_invariants();
+}
+END_TEST
+
+/* Of any class: pages of few blocks see few frees. */
+START_TEST(a_current_page_goes_back_when_its_thread_has_long_been_elsewhere) {
+    static const size_t sizes[] = {16, 64, 512, 1500, 4000, 8192};
+    mp_options.purge = 0;
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint32_t count = blocks_in_page(sizes[i]) - 1;
+        mp_trim();
+        size_t before = used_slices();
+        allocate(blocks, count, sizes[i]);
+        usleep(60000);
+        free_blocks(blocks, count);
+        ck_assert_uint_eq(used_slices(), before);
+        ck_assert_invariants();
+    }
+}
+END_TEST
+
+START_TEST(a_circle_of_free_blocks_gives_no_page_away) {
+    mp_options.misuse = MP_MISUSE_REPORT;
+    allocate(blocks, 200, 64);
+    t_free(blocks[100]);
+    *(uint16_t *)blocks[100] = (uint16_t)(uintptr_t)blocks[0]; /* a live block */
+    t_free(blocks[0]); /* and now it is free, too, and leads to the other */
+    unit_listen();
+    mp_trim();
+    ck_assert_ptr_nonnull(strstr(unit_said(), "was overwritten"));
+    for (int i = 0; i < 2000; i++) {
+        void *block = t_malloc(64);
+        for (int live = 1; live < 200; live++)
+            ck_assert(live == 100 || block != blocks[live]);
+    }
 }
 END_TEST
 
@@ -538,6 +657,8 @@ int main(void) {
     UNIT_CASE_PRISTINE(full, whoever_frees_into_a_full_page_takes_it_over);
     UNIT_CASE_PRISTINE(full, another_thread_that_frees_into_a_full_page_allocates_from_it);
     UNIT_CASE(full, memory_of_a_thread_that_sleeps_goes_back_when_another_frees_it);
+    UNIT_CASE(full, what_others_finish_goes_back_while_its_owner_sleeps);
+    UNIT_CASE(full, what_an_owner_finishes_itself_goes_back_when_it_next_comes_by);
     suite_add_tcase(suite, full);
     TCase *queues = tcase_create("queues");
     UNIT_CASE_PRISTINE(queues, a_page_that_empties_goes_back_to_the_pool);
@@ -547,6 +668,8 @@ int main(void) {
     UNIT_CASE_PRISTINE(queues, trim_gives_back_all_that_is_free);
     UNIT_CASE_PRISTINE(queues, trim_keeps_what_is_live);
     UNIT_CASE(queues, a_lone_block_keeps_its_page_for_a_while);
+    UNIT_CASE_PRISTINE(queues, a_current_page_goes_back_when_its_thread_has_long_been_elsewhere);
+    UNIT_CASE_PRISTINE(queues, a_circle_of_free_blocks_gives_no_page_away);
     UNIT_CASE_PRISTINE(queues, check_full_finds_a_free_block_that_was_overwritten);
     UNIT_CASE_PRISTINE(queues, a_damaged_list_gives_no_block_twice_and_none_of_another_page);
     suite_add_tcase(suite, queues);

@@ -40,7 +40,11 @@ static bool push(struct mp_page *page, unsigned from, unsigned count) {
         if (i + 1 < from + count)
             mp_page_link_block(block, block_at(page, i + 1));
     }
-    return mp_remote_push(page, block_at(page, from), block_at(page, from + count - 1), count);
+    uint32_t waiting;
+    bool mine = mp_remote_push(page, block_at(page, from), block_at(page, from + count - 1), count,
+                               &waiting);
+    must(waiting >= count);
+    return mine;
 }
 
 /* How often each block stands in local_free. */
@@ -128,7 +132,9 @@ START_TEST(the_count_holds_all_blocks_of_the_smallest_class) {
     for (unsigned i = 0; i < 4096; i++) {
         struct mp_block *block = (struct mp_block *)(page->start + i * (uintptr_t)16);
         block->key = mp_block_key(block);
-        ck_assert(!mp_remote_push(page, block, block, 1));
+        uint32_t waiting;
+        ck_assert(!mp_remote_push(page, block, block, 1, &waiting));
+        ck_assert_uint_eq(waiting, i + 1);
     }
     ck_assert_uint_eq(mp_remote_collect(page), 4096);
     unsigned n = 0;

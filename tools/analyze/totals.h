@@ -12,7 +12,7 @@
 /* Bytes of resident memory. The parts add up to `total`, which is the kernel's figure. */
 struct rss_parts {
     uint64_t live;       /* blocks in the heap's pages and spans */
-    uint64_t cached;     /* free blocks in threads' lists */
+    uint64_t cached;     /* free blocks at the threads' hands */
     uint64_t fragmented; /* other free blocks in pages where some are live */
     uint64_t purgeable;  /* free pages that have not gone back yet */
     uint64_t metadata;   /* the heap's and the profiler's structures */

@@ -1,6 +1,6 @@
 /*
- * Freed twice, when in between its page's free blocks have become the thread's list and many of
- * them have been handed out; it has not, or its second free would be right.
+ * Freed twice, when in between many of its page's free blocks have been handed out again; it has
+ * not, or its second free would be right.
  *
  * stderr: memprof: double free of ADDR (64-byte block), called from WHERE
  */
