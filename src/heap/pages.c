@@ -411,6 +411,16 @@ static void resettle(struct mp_heap *heap, struct mp_page *page) {
     settle(heap, page);
 }
 
+/* The same, less the work where it stays in its queue. */
+static void look_again(struct mp_heap *heap, struct mp_page *page) {
+    uint32_t used = mp_page_used(page), back = mp_remote_count(page);
+    uint32_t least = mp_page_flags(page) & MP_PAGE_SPARSE ? 0 : block_count(page) / 4;
+    if (used > back && used - back > least)
+        arm(page, used, used - back);
+    else
+        resettle(heap, page);
+}
+
 static void resettle_all(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     /* A page that stays goes to its queue's end: stop at the one that was last. */
@@ -519,7 +529,7 @@ static void read_mail(struct mp_heap *heap) {
         if (page && mp_page_kind(page) == MP_KIND_SMALL &&
             (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner &&
             (mp_page_flags(page) & MP_PAGE_QUEUED))
-            resettle(heap, page);
+            look_again(heap, page);
     }
 }
 
@@ -546,7 +556,7 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     batch->page = NULL;
     if (mine) {
         claimed(heap, page);
-    } else if (queued && back >= used / 2) {
+    } else if (queued) {
         tell_owner(owner, number);
         if (back == used)
             atomic_fetch_add_explicit(&all_back, 1, memory_order_relaxed);
