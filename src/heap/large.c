@@ -48,8 +48,12 @@ static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
     mp_slow_leave();
     if (!page)
         return NULL;
-    if (zero && !is_zero)
-        make_zero(page->start, bytes);
+    if (!is_zero) {
+        if (zero)
+            make_zero(page->start, bytes);
+        else /* perhaps that of a free block which stood here: it must not be copied about */
+            ((struct mp_block *)page->start)->key = 0;
+    }
     return (void *)page->start;
 }
 

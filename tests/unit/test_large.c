@@ -6,6 +6,7 @@
 #include "heap/arena.h"
 #include "heap/huge.h"
 #include "heap/large.h"
+#include "heap/pages.h"
 #include "heap/pool.h"
 #include "heap_api.h"
 #include "invariants.h"
@@ -34,6 +35,26 @@ START_TEST(blocks_above_64_kib_are_spans_and_above_32_mib_mappings) {
     ck_assert_uint_eq(mp_huge_size(block), MP_LARGE_MAX + 4 * KIB);
     t_free(block);
     ck_assert_invariants();
+}
+END_TEST
+
+/* What was a small block's key when it was free must not be at its place when it is another's:
+ * copied by realloc and back to where it came from, it would be one. */
+START_TEST(a_span_in_used_memory_does_not_begin_with_a_key) {
+    static void *small[20000];
+    mp_options.purge = MP_TIME_OFF;
+    for (size_t i = 0; i < 20000; i++)
+        small[i] = t_malloc(500);
+    for (size_t i = 0; i < 20000; i++)
+        t_free(small[i]);
+    mp_pages_flush(mp_tls.heap);
+    size_t dirty = 0;
+    for (int i = 0; i < 50; i++) {
+        struct mp_block *block = t_malloc(100 * KIB);
+        ck_assert(!mp_block_is_free(block));
+        dirty += block->link != 0; /* an old link: nothing else has touched it */
+    }
+    ck_assert_uint_gt(dirty, 0);
 }
 END_TEST
 
@@ -250,6 +271,7 @@ int main(void) {
     TCase *spans = tcase_create("spans");
     tcase_set_timeout(spans, 20);
     UNIT_CASE(spans, blocks_above_64_kib_are_spans_and_above_32_mib_mappings);
+    UNIT_CASE_PRISTINE(spans, a_span_in_used_memory_does_not_begin_with_a_key);
     UNIT_CASE(spans, any_alignment_is_had_for_any_size);
     UNIT_CASE(spans, sizes_and_alignments_beyond_the_address_space_are_refused);
     UNIT_CASE(spans, calloc_of_used_memory_reads_zero);
