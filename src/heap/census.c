@@ -99,6 +99,8 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
         uint32_t remote = mp_remote_count(page);
         used = mp_page_is_current(page) ? carved : mp_page_used(page);
         used = used > remote ? used - remote : 0;
+        if (mp_page_is_current(page) && (mp_page_flags(page) & MP_PAGE_LOST))
+            class->cached += used;
     }
     if (used > carved)
         used = carved; /* read in the middle of a change */
@@ -144,7 +146,9 @@ MP_RACY static void add_current(struct mp_stats *stats, const struct mp_bin *bin
         stats->fragmented_bytes += (uint64_t)free * mp_classes[page->class].size;
     } else {
         free = bin->lent + frees + bin->rest_count;
-        class->cached += free < page->carved ? free : page->carved;
+        uint32_t remote = mp_remote_count(page), most = page->carved;
+        most = most > remote ? most - remote : 0;
+        class->cached += free < most ? free : most;
     }
 }
 

@@ -11,10 +11,11 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
-#define KEEP_MS 50u  /* a current page that was refilled, or found in use, since is kept */
-#define NEAR    4u   /* blocks that a list has when a sample is near */
-#define RESCUE  16u  /* pages that are all back, or a sixteenth of all, for a look at them */
-#define CADENCE 256u /* frees into a current page until it is looked at, while it is in use */
+#define KEEP_MS 50u /* a current page that was refilled, or found in use, since is kept */
+#define NEAR    4u  /* blocks that a list has when a sample is near */
+#define RESCUE  16u /* pages that are all back, or a sixteenth of all, for a look at them */
+#define CADENCE                                                                                    \
+    256u /* frees into a current page until it is looked at, at most, while it is in use */
 
 static _Atomic(uint32_t) all_back; /* see mp_pages_rescue */
 
@@ -22,6 +23,11 @@ static void read_mail(struct mp_heap *heap);
 
 static uint32_t block_count(const struct mp_page *page) {
     return mp_classes[page->class].blocks;
+}
+
+static uint32_t cadence(const struct mp_page *page) {
+    uint32_t twice = 2 * block_count(page);
+    return twice < CADENCE ? twice : CADENCE;
 }
 
 static struct mp_page *page_or_null(uint32_t number) {
@@ -90,6 +96,15 @@ static void dequeue(struct mp_heap *heap, struct mp_page *page) {
     mp_page_clear_flag(page, MP_PAGE_QUEUED | MP_PAGE_SPARSE);
 }
 
+/* However its count came about. */
+static bool has_all_keys(const struct mp_page *page) {
+    uint32_t size = mp_classes[page->class].size;
+    for (uint32_t i = 0; i < page->carved; i++)
+        if (!mp_block_is_free((const struct mp_block *)(page->start + (uintptr_t)i * size)))
+            return false;
+    return true;
+}
+
 /* check=full: a page whose count says that it is empty has nothing but free blocks. A block that
  * was freed, overwritten and freed again was counted twice. */
 static bool verify_empty(const struct mp_page *page) {
@@ -123,14 +138,23 @@ static uint32_t collect(struct mp_page *page) {
     return used > count ? used - count : 0;
 }
 
+static void look_again(struct mp_heap *heap, struct mp_page *page);
+
 /* A page that is no longer current, or new to its owner, or has had its event. What others freed
  * stays in `remote` until it is wanted: it is in their caches. */
 static void settle(struct mp_heap *heap, struct mp_page *page) {
     uint32_t used = mp_page_used(page), back = mp_remote_count(page);
     if (back < used) {
         enqueue(heap, page, used, used - back);
+        atomic_thread_fence(memory_order_seq_cst); /* see hand_over */
+        if (mp_remote_count(page) != back)
+            look_again(heap, page);
         return;
     }
+    uint32_t counted = atomic_load_explicit(&all_back, memory_order_relaxed);
+    if (back && counted)
+        atomic_compare_exchange_strong_explicit(&all_back, &counted, counted - 1,
+                                                memory_order_relaxed, memory_order_relaxed);
     collect(page);
     retire(page);
 }
@@ -170,7 +194,8 @@ static bool has_list(struct mp_page *page) {
 /* Ends the loan: all free blocks of the page are in local_free, and none is charged. A list that
  * does not end where it should is the program's doing; what is behind that place is lost. */
 static void take_back(struct mp_bin *bin, struct mp_page *page) {
-    uint32_t free = 0, most = page->carved - bin->rest_count;
+    uint32_t carved = page->carved, kept = bin->rest_count < carved ? bin->rest_count : carved;
+    uint32_t free = 0, most = carved - kept;
     struct mp_block *block = page->local_free, *last = NULL;
     for (; !mp_page_is_end(block) && mp_block_is_free(block) && free < most; free++) {
         last = block;
@@ -194,25 +219,30 @@ static void take_back(struct mp_bin *bin, struct mp_page *page) {
             mp_page_link_block(last, bin->rest);
         else
             page->local_free = bin->rest;
-        free += bin->rest_count;
+        free += kept;
         bin->rest = NULL;
         bin->rest_count = 0;
     }
-    set_window(bin, page, page->carved - free);
+    /* A damaged list may hold blocks twice. They are not all free unless they have their keys. */
+    if (free == carved && MP_UNLIKELY(!has_all_keys(page)))
+        free = 0;
+    set_window(bin, page, carved - free);
 }
 
-/* Cuts a list after `count` blocks; returns what is left of it. NULL: the program has written to
- * it, and it is as it was. */
+/* Cuts a list after `count` blocks, at least one; returns what is left of it. NULL: the program has
+ * written to it, and it is as it was. */
 static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32_t count) {
-    struct mp_block *last = first;
-    for (uint32_t i = 1; i < count; i++) {
-        last = mp_page_next_block(last);
-        if (mp_page_is_end(last) || !mp_block_is_free(last))
+    struct mp_block *last = NULL, *next = first;
+    for (uint32_t i = 0; i <= count; i++) {
+        if (mp_page_is_end(next) || !mp_block_is_free(next))
             return NULL;
+        if (i < count) {
+            last = next;
+            next = mp_page_next_block(last);
+        }
     }
-    struct mp_block *rest = mp_page_next_block(last);
     mp_page_link_block(last, mp_page_end(page));
-    return rest;
+    return next;
 }
 
 /* Charges the list, `most` blocks of the `free` ones at most, and allows pushes: `looks` of them,
@@ -390,8 +420,8 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
     uint32_t looks = page->carved - free;
     if (looks == 0)
         looks = free;
-    if (looks > CADENCE)
-        looks = CADENCE;
+    if (looks > cadence(page))
+        looks = cadence(page);
     if (MP_UNLIKELY(bin->sample_at == bin->allocated)) {
         *block = page->local_free;
         page->local_free = mp_page_next_block(*block);
@@ -413,12 +443,18 @@ static void resettle(struct mp_heap *heap, struct mp_page *page) {
 
 /* The same, less the work where it stays in its queue. */
 static void look_again(struct mp_heap *heap, struct mp_page *page) {
-    uint32_t used = mp_page_used(page), back = mp_remote_count(page);
-    uint32_t least = mp_page_flags(page) & MP_PAGE_SPARSE ? 0 : block_count(page) / 4;
-    if (used > back && used - back > least)
+    for (;;) {
+        uint32_t used = mp_page_used(page), back = mp_remote_count(page);
+        uint32_t least = mp_page_flags(page) & MP_PAGE_SPARSE ? 0 : block_count(page) / 4;
+        if (used <= back || used - back <= least) {
+            resettle(heap, page);
+            return;
+        }
         arm(page, used, used - back);
-    else
-        resettle(heap, page);
+        atomic_thread_fence(memory_order_seq_cst); /* see hand_over */
+        if (mp_remote_count(page) == back)
+            return;
+    }
 }
 
 static void resettle_all(struct mp_heap *heap, unsigned class) {
@@ -451,7 +487,8 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
         bin->allocated += bin->window;
         uint64_t left = bin->sample_at - bin->allocated;
         bin->lent += bin->window;
-        set_window(bin, page, left > CADENCE ? CADENCE : (uint32_t)left);
+        uint32_t looks = cadence(page);
+        set_window(bin, page, left > looks ? looks : (uint32_t)left);
         return;
     }
     take_back(bin, page);
@@ -473,7 +510,7 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
     uint64_t left = bin->sample_at - bin->allocated, most = left;
     if (left / 2 < free)
         most = left > 2 * NEAR ? NEAR : left - left / 2;
-    lend(bin, page, free, most, in_use ? CADENCE : used);
+    lend(bin, page, free, most, in_use ? cadence(page) : used);
 }
 
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
@@ -511,24 +548,28 @@ static void tell_owner(uint32_t heap, uint32_t number) {
     if (!owner)
         return;
     uint32_t i = atomic_fetch_add_explicit(&owner->mails, 1, memory_order_relaxed);
-    atomic_store_explicit(&owner->mail[i % MP_MAILS], number, memory_order_relaxed);
+    /* with its number, by which the reader knows that it is there */
+    atomic_store_explicit(&owner->mail[i % MP_MAILS], (uint64_t)(i + 1) << 32 | number,
+                          memory_order_release);
 }
 
 static void read_mail(struct mp_heap *heap) {
-    uint32_t sent = atomic_load_explicit(&heap->mails, memory_order_relaxed);
+    uint32_t sent = atomic_load_explicit(&heap->mails, memory_order_acquire);
     if (sent - heap->mails_read > MP_MAILS) { /* some were lost */
         for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
             resettle_all(heap, c);
         heap->mails_read = sent;
     }
     for (; heap->mails_read != sent; heap->mails_read++) {
-        uint32_t number =
-            atomic_load_explicit(&heap->mail[heap->mails_read % MP_MAILS], memory_order_relaxed);
-        struct mp_page *page = page_or_null(number);
+        uint64_t mail =
+            atomic_load_explicit(&heap->mail[heap->mails_read % MP_MAILS], memory_order_acquire);
+        if ((uint32_t)(mail >> 32) != heap->mails_read + 1)
+            return; /* not written yet */
+        struct mp_page *page = page_or_null((uint32_t)mail);
         /* It may have become anything since. */
         if (page && mp_page_kind(page) == MP_KIND_SMALL &&
             (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner &&
-            (mp_page_flags(page) & MP_PAGE_QUEUED))
+            (mp_page_flags(page) & MP_PAGE_QUEUED) && page->heap == heap->number)
             look_again(heap, page);
     }
 }
@@ -541,26 +582,36 @@ static bool is_all_back(const struct mp_page *page) {
 }
 
 /* What its owner may be changing: a guess. */
-MP_RACY static uint32_t glance(const struct mp_page *page, uint32_t *heap) {
-    *heap = page->heap;
+MP_RACY static uint32_t glance(const struct mp_page *page) {
     return page->until + page->held;
+}
+
+/* The heap that has the page in a queue, 0: none. After a push the page may be anything, and this
+ * any number; a mail too many does no harm. */
+MP_RACY static uint32_t queued_by(const struct mp_page *page) {
+    uint32_t heap = page->heap;
+    bool queued = mp_page_kind(page) == MP_KIND_SMALL && (mp_page_flags(page) & MP_PAGE_QUEUED);
+    return queued && heap <= mp_heap_count() ? heap : 0;
 }
 
 static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     struct mp_page *page = batch->page;
-    /* Before the push, after which the page may become anything. */
-    bool queued = mp_page_flags(page) & MP_PAGE_QUEUED;
-    uint32_t number = mp_arena_number(page), owner, used = glance(page, &owner), back;
+    uint32_t used = glance(page), back; /* before the push, while the page is one for certain */
     bool mine = mp_remote_push(page, batch->first, batch->last, batch->count, &back);
     /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;
     if (mine) {
         claimed(heap, page);
-    } else if (queued) {
-        tell_owner(owner, number);
-        if (back == used)
-            atomic_fetch_add_explicit(&all_back, 1, memory_order_relaxed);
+        return;
     }
+    /* With the fence in settle: an owner that queues the page now sees the push, or we the queue.
+     */
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t owner = queued_by(page);
+    if (owner)
+        tell_owner(owner, mp_arena_number(page));
+    if (owner && back >= used)
+        atomic_fetch_add_explicit(&all_back, 1, memory_order_relaxed);
 }
 
 /* Retires what is all back in a queue, with the gate closed and the owner in no slow section. The
@@ -571,7 +622,7 @@ static void rescue_from(struct mp_heap *heap, uint32_t number) {
     while (number) {
         struct mp_page *page = mp_arena_page(number);
         number = page->next;
-        if (is_all_back(page)) {
+        if (is_all_back(page) && has_all_keys(page)) {
             dequeue(heap, page);
             collect(page);
             retire(page);
@@ -581,11 +632,15 @@ static void rescue_from(struct mp_heap *heap, uint32_t number) {
 
 void mp_pages_rescue(void) {
     uint32_t least = mp_pool_used() / 16;
-    if (atomic_load_explicit(&all_back, memory_order_relaxed) < (least > RESCUE ? least : RESCUE) ||
-        mp_lock_all_mine)
+    uint32_t counted = atomic_load_explicit(&all_back, memory_order_relaxed);
+    if (counted < (least > RESCUE ? least : RESCUE) || mp_lock_all_mine ||
+        !atomic_compare_exchange_strong_explicit(&all_back, &counted, 0, memory_order_relaxed,
+                                                 memory_order_relaxed))
         return;
-    mp_gate_close();
-    atomic_store_explicit(&all_back, 0, memory_order_relaxed);
+    if (!mp_gate_try_close()) { /* another time: this is a free, which shall not wait */
+        atomic_fetch_add_explicit(&all_back, counted, memory_order_relaxed);
+        return;
+    }
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         struct mp_heap *heap = mp_heap_by_number(n);
         for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
@@ -594,6 +649,9 @@ void mp_pages_rescue(void) {
         }
     }
     mp_gate_open(false);
+    mp_slow_enter();
+    mp_pool_settle();
+    mp_slow_leave();
 }
 
 void mp_pages_flush(struct mp_heap *heap) {

@@ -413,8 +413,18 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
     mp_lock_take(&pool->lock);
     pool->used_slices -= slices;
     span_insert(pool, page, slices, DIRTY);
-    purge_down(pool, mp_sys_now_ms(), allowance(pool));
+    if (!mp_lock_all_mine) /* else all others wait for this */
+        purge_down(pool, mp_sys_now_ms(), allowance(pool));
     mp_lock_drop(&pool->lock);
+}
+
+void mp_pool_settle(void) {
+    for (unsigned node = 0; node < MP_NODES; node++) {
+        struct pool *pool = &pools[node];
+        mp_lock_take(&pool->lock);
+        purge_down(pool, mp_sys_now_ms(), allowance(pool));
+        mp_lock_drop(&pool->lock);
+    }
 }
 
 void mp_pool_shrink(struct mp_page *page, uint32_t keep) {

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "heap/arena.h"
+#include "heap/remote.h"
 #include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/sys.h"
@@ -61,8 +62,10 @@ MP_RACY static bool is_dense(uint32_t number) {
             blocks += mp_classes[page->class].blocks;
             if (mp_page_is_current(page))
                 used += page->carved; /* or not quite: it will be soon */
+            else if (kind == MP_KIND_SMALL)
+                used += mp_page_used(page) - mp_remote_count(page);
             else
-                used += kind == MP_KIND_SMALL ? mp_page_used(page) : page->until;
+                used += page->until;
         }
     }
     return used >= blocks - blocks / 16;

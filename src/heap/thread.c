@@ -180,28 +180,61 @@ void mp_heapless_leave(void) {
     mp_lock_drop(&gate_lock);
 }
 
+/* Waits until no thread is in a slow section; gives up after so many looks, if not 0. */
+static bool wait_for_all(unsigned most) {
+    unsigned spins = 0;
+    for (uint32_t n = mp_heap_count(); n > 0; n--) {
+        struct mp_heap *heap = mp_heap_by_number(n);
+        if (heap->state != MP_HEAP_LIVE || heap == mp_tls.heap)
+            continue;
+        while (atomic_load_explicit(&heap->busy, memory_order_seq_cst)) {
+            if (++spins == most)
+                return false;
+            if (most || spins < 100)
+                mp_arch_pause();
+            else
+                mp_sys_yield();
+        }
+    }
+    return true;
+}
+
+static void take_all(void) {
+    mp_shared_before_fork();
+    mp_huge_before_fork();
+    mp_pool_before_fork();
+    mp_arena_before_fork();
+    mp_lock_all_mine = true;
+}
+
+static void reopen(void) {
+    mp_lock_drop(&heaps_lock);
+    atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
+    mp_sys_futex_wake(&mp_gate, INT32_MAX);
+    mp_lock_drop(&gate_lock);
+}
+
 void mp_gate_close(void) {
     mp_lock_take(&gate_lock);
     atomic_store_explicit(&mp_gate, 1, memory_order_seq_cst);
     /* From here on no heap comes or goes. No slow section takes this lock, so waiting for them
      * under it is safe. */
     mp_lock_take(&heaps_lock);
-    for (uint32_t n = mp_heap_count(); n > 0; n--) {
-        struct mp_heap *heap = mp_heap_by_number(n);
-        if (heap->state != MP_HEAP_LIVE || heap == mp_tls.heap)
-            continue;
-        for (unsigned spins = 0; atomic_load_explicit(&heap->busy, memory_order_seq_cst); spins++) {
-            if (spins < 100)
-                mp_arch_pause();
-            else
-                mp_sys_yield();
-        }
+    wait_for_all(0);
+    take_all();
+}
+
+bool mp_gate_try_close(void) {
+    if (!mp_lock_try(&gate_lock))
+        return false;
+    atomic_store_explicit(&mp_gate, 1, memory_order_seq_cst);
+    mp_lock_take(&heaps_lock);
+    if (!wait_for_all(200)) {
+        reopen();
+        return false;
     }
-    mp_shared_before_fork();
-    mp_huge_before_fork();
-    mp_pool_before_fork();
-    mp_arena_before_fork();
-    mp_lock_all_mine = true;
+    take_all();
+    return true;
 }
 
 void mp_gate_open(bool child) {
@@ -226,9 +259,6 @@ void mp_gate_open(bool child) {
         atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
         mp_lock_reset(&gate_lock);
     } else {
-        mp_lock_drop(&heaps_lock);
-        atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
-        mp_sys_futex_wake(&mp_gate, INT32_MAX);
-        mp_lock_drop(&gate_lock);
+        reopen();
     }
 }

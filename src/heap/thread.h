@@ -74,7 +74,7 @@ struct mp_heap {
     uint64_t large_allocated, large_bytes;
     _Atomic(uint32_t) mails; /* ever sent */
     uint32_t mails_read;
-    _Atomic(uint32_t) mail[MP_MAILS]; /* page numbers; see pages.c */
+    _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see pages.c */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };
@@ -134,6 +134,8 @@ MP_INLINE bool mp_slow_inside(void) {
 
 /* Closes the gate and takes every lock of the heap; mp_gate_open undoes it. Not reentrant. */
 void mp_gate_close(void);
+/* The same if it can be had soon: for who can do without. */
+bool mp_gate_try_close(void);
 void mp_gate_open(bool child);
 
 /* True in a forked process that has lost threads: their pages need mp_pages_revive. */
