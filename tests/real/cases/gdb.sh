@@ -26,7 +26,7 @@ struct node {
 int counter;
 static pthread_barrier_t barrier;
 
-static node *push(node *list, int value) {
+static node *push_node(node *list, int value) {
     node *n = new node{list, value, "node number " + std::to_string(value)};
     counter += value;
     return n;
@@ -61,7 +61,7 @@ int main() {
     node *list = nullptr;
     std::map<std::string, std::vector<int>> table;
     for (int i = 1; i <= 6; i++) {
-        list = push(list, i);
+        list = push_node(list, i);
         table["key" + std::to_string(i)] = std::vector<int>(std::size_t(i), i);
     }
     pthread_barrier_init(&barrier, nullptr, 3);
@@ -95,7 +95,7 @@ set width 0
 set print thread-events off
 set breakpoint pending on
 break total if list && list->value == 1
-tbreak push
+tbreak push_node
 run
 bt
 info args
@@ -154,5 +154,5 @@ mapped_text inferior tmp/maps-inferior
 debug -ex bt -ex 'info threads' -ex 'print counter' ./prog tmp/core | grep -vE '^(Using host|\[Thread|\[New)'
 CRASH=1 debug -ex run -ex bt -ex 'print $_siginfo.si_signo' ./prog | grep -vE '^(Using host|\[Thread|\[New)'
 debug -ex 'break absent_function' -ex run -ex 'print absent' ./prog | grep -vE '^(Using host|\[Thread|\[New)'
-debug -ex 'info functions -n tot' -ex 'info address counter' -ex 'list total' -ex 'info scope push' ./prog
+debug -ex 'info functions -n tot' -ex 'info address counter' -ex 'list total' -ex 'info scope push_node' ./prog
 debug ./absent
