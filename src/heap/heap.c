@@ -129,6 +129,12 @@ static MP_COLD void *borrow(unsigned class, size_t size) {
     void *block = NULL;
     for (unsigned c = class + 1; !block && c < MP_SMALL_CLASSES && c <= class + BORROW; c++)
         block = alloc_class(c, size);
+    if (!block && mp_tls.heap) { /* nor an empty page that is current for another class */
+        mp_slow_enter();
+        mp_pages_trim(mp_tls.heap);
+        mp_slow_leave();
+        block = alloc_class(class, size);
+    }
     return block;
 }
 

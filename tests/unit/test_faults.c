@@ -340,7 +340,7 @@ START_TEST(a_class_that_gets_no_page_borrows_free_blocks_of_larger_ones) {
     int n = 0;
     for (int i = 0; i < 16; i++)
         blocks[n++] = t_malloc(200);
-    for (int i = 0; i < 16; i++)
+    while (n > 1) /* one stays: an empty page would be given up */
         t_free(blocks[--n]);
     fault_seed = 1;
     fault_share = 256;
@@ -359,6 +359,28 @@ START_TEST(a_class_that_gets_no_page_borrows_free_blocks_of_larger_ones) {
         t_free(blocks[--n]);
     ck_assert_invariants();
     ck_assert_uint_eq(live_blocks(), 0);
+}
+END_TEST
+
+/* What a class keeps for its next blocks is not kept from another in need. */
+START_TEST(an_empty_page_of_one_class_serves_another_when_there_is_no_more) {
+    void *blocks[2000], *other[60];
+    int n = 0;
+    for (int i = 0; i < 60; i++)
+        other[i] = t_malloc(1000);
+    fault_seed = 1;
+    fault_share = 256;
+    mp_sys_fault = fail_at_random;
+    while (n < 2000 && (blocks[n] = t_malloc(8192)))
+        n++;
+    ck_assert_int_lt(n, 2000);
+    for (int i = 0; i < 60; i++)
+        t_free(other[i]);
+    ck_assert_ptr_nonnull(blocks[n] = t_malloc(8192));
+    mp_sys_fault = NULL;
+    while (n >= 0)
+        t_free(blocks[n--]);
+    ck_assert_invariants();
 }
 END_TEST
 
@@ -383,6 +405,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(at_random,
                        one_refusal_now_and_then_leaves_the_first_range_as_the_one_that_grows);
     UNIT_CASE_PRISTINE(at_random, a_class_that_gets_no_page_borrows_free_blocks_of_larger_ones);
+    UNIT_CASE_PRISTINE(at_random, an_empty_page_of_one_class_serves_another_when_there_is_no_more);
     suite_add_tcase(suite, at_random);
     return unit_main(suite);
 }
