@@ -91,6 +91,7 @@ static void hold(struct worker *self) {
 static void *work(void *context) {
     struct worker *self = context;
     atomic_store(&self->tid, (pid_t)syscall(SYS_gettid));
+    operate(self); /* a crowd that runs has blocks */
     atomic_store(&self->state, RUNNING);
     for (uint64_t n = 0; !atomic_load(&stopping) && (!exits || n < self->lives); n++) {
         if (atomic_load(&held))
