@@ -51,6 +51,11 @@ MP_INLINE struct mp_page *mp_arena_page(uint32_t number) {
     return &mp_ranges[number >> MP_NUMBER_SHIFT].meta[number & ((1u << MP_NUMBER_SHIFT) - 1)];
 }
 
+/* 0: none. */
+MP_INLINE struct mp_page *mp_arena_page_or_null(uint32_t number) {
+    return number ? mp_arena_page(number) : NULL;
+}
+
 uint32_t mp_arena_number(const struct mp_page *page);
 
 /* Memory for our own structures: zeroed, cache-line aligned, never given back. NULL when the system

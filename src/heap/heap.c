@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "heap/arena.h"
+#include "heap/elsewhere.h"
 #include "heap/hooks.h"
 #include "heap/huge.h"
 #include "heap/large.h"
@@ -231,7 +232,7 @@ static void free_block(struct mp_page *page, struct mp_block *block) {
         return;
     }
     block->key = mp_block_key(block);
-    mp_pages_free_elsewhere(heap, page, block);
+    mp_elsewhere_free(heap, page, block);
 }
 
 static bool free_shared(struct mp_page *page, struct mp_block *block) {

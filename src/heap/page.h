@@ -176,7 +176,8 @@ MP_INLINE void mp_page_set_kind(struct mp_page *page, enum mp_kind kind) {
 }
 
 /* The owner has put one more block into local_free; true: it is time to look at the page. Release:
- * who sees the count sees the list (rescue_from in pages.c), which x86-64 gives for a plain store.
+ * who sees the count sees the list (rescue_from in elsewhere.c), which x86-64 gives for a plain
+ * store.
  */
 MP_INLINE bool mp_page_count_free(struct mp_page *page) {
 #if defined(__x86_64__) && !defined(MP_TSAN)
@@ -187,6 +188,11 @@ MP_INLINE bool mp_page_count_free(struct mp_page *page) {
     __atomic_store_n(&page->until, until, __ATOMIC_RELEASE);
     return until == 0;
 #endif
+}
+
+/* How many blocks it has when all are made. */
+MP_INLINE uint32_t mp_page_blocks(const struct mp_page *page) {
+    return mp_classes[page->class].blocks;
 }
 
 /* Blocks used, i.e. handed to the program, or freed by others and not yet collected. Not of a

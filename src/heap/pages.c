@@ -1,9 +1,11 @@
 #include "heap/pages.h"
 
 #include "heap/arena.h"
+#include "heap/elsewhere.h"
 #include "heap/hooks.h"
 #include "heap/misuse.h"
 #include "heap/pool.h"
+#include "heap/queue.h"
 #include "heap/remote.h"
 #include "heap/thp.h"
 #include "platform/lock.h"
@@ -13,150 +15,12 @@
 #define OS_PAGE 4096u
 #define KEEP_MS 50u /* a current page that was refilled, or found in use, since is kept */
 #define NEAR    4u  /* blocks that a list has when a sample is near */
-#define RESCUE  16u /* pages that are all back, or a sixteenth of all, for a look at them */
 #define CADENCE                                                                                    \
     256u /* frees into a current page until it is looked at, at most, while it is in use */
 
-static _Atomic(uint32_t) all_back; /* see mp_pages_rescue */
-
-static void read_mail(struct mp_heap *heap);
-
-static uint32_t block_count(const struct mp_page *page) {
-    return mp_classes[page->class].blocks;
-}
-
 static uint32_t cadence(const struct mp_page *page) {
-    uint32_t twice = 2 * block_count(page);
+    uint32_t twice = 2 * mp_page_blocks(page);
     return twice < CADENCE ? twice : CADENCE;
-}
-
-static struct mp_page *page_or_null(uint32_t number) {
-    return number ? mp_arena_page(number) : NULL;
-}
-
-/* ---- the count of used blocks, and when to look at a page again ---- */
-
-/* `until` counts the owner's frees down to the next event: a dense page is looked at when it has
- * become sparse, any page when it is empty. Of the `used` blocks `out` are not back yet; the others
- * wait in `remote`. */
-static void arm(struct mp_page *page, uint32_t used, uint32_t out) {
-    uint8_t flags = mp_page_flags(page);
-    if ((flags & MP_PAGE_QUEUED) && !(flags & MP_PAGE_SPARSE)) {
-        uint32_t quarter = block_count(page) / 4;
-        out -= out > quarter ? quarter : 0;
-    }
-    page->until = out;
-    page->held = (uint16_t)(used - out);
-}
-
-static void set_owner(struct mp_heap *heap, struct mp_page *page) {
-    bool checked = mp_options.check == MP_CHECK_FULL;
-    page->heap = heap->number;
-    mp_page_set_owner(page, heap->owner + (checked ? MP_OWNER_CHECKED : 0));
-}
-
-/* ---- queues ---- */
-
-static void enqueue(struct mp_heap *heap, struct mp_page *page, uint32_t used, uint32_t out) {
-    struct mp_bin *bin = &heap->bins[page->class];
-    uint32_t number = mp_arena_number(page);
-    mp_page_set_flag(page, MP_PAGE_QUEUED);
-    if (out <= block_count(page) / 4) {
-        mp_page_set_flag(page, MP_PAGE_SPARSE);
-        page->prev = 0;
-        page->next = bin->sparse;
-        if (page->next)
-            mp_arena_page(page->next)->prev = number;
-        bin->sparse = number;
-    } else {
-        page->next = 0;
-        page->prev = bin->dense_last;
-        if (page->prev)
-            mp_arena_page(page->prev)->next = number;
-        else
-            bin->dense_first = number;
-        bin->dense_last = number;
-    }
-    arm(page, used, out);
-}
-
-static void dequeue(struct mp_heap *heap, struct mp_page *page) {
-    struct mp_bin *bin = &heap->bins[page->class];
-    bool sparse = mp_page_flags(page) & MP_PAGE_SPARSE;
-    if (page->next)
-        mp_arena_page(page->next)->prev = page->prev;
-    else if (!sparse)
-        bin->dense_last = page->prev;
-    if (page->prev)
-        mp_arena_page(page->prev)->next = page->next;
-    else if (sparse)
-        bin->sparse = page->next;
-    else
-        bin->dense_first = page->next;
-    mp_page_clear_flag(page, MP_PAGE_QUEUED | MP_PAGE_SPARSE);
-}
-
-/* However its count came about. */
-static bool has_all_keys(const struct mp_page *page) {
-    uint32_t size = mp_classes[page->class].size;
-    for (uint32_t i = 0; i < page->carved; i++)
-        if (!mp_block_is_free((const struct mp_block *)(page->start + (uintptr_t)i * size)))
-            return false;
-    return true;
-}
-
-/* check=full: a page whose count says that it is empty has nothing but free blocks. A block that
- * was freed, overwritten and freed again was counted twice. */
-static bool verify_empty(const struct mp_page *page) {
-    uint32_t size = mp_classes[page->class].size;
-    for (uint32_t i = 0; i < page->carved; i++) {
-        const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
-        if (!mp_block_is_free(block)) {
-            mp_misuse_overwritten(block, page);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* An empty page, out of all queues, goes back to the pool. */
-static void retire(struct mp_page *page) {
-    if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL) && !verify_empty(page)) {
-        mp_page_set_owner(page, 0); /* nobody's for good: lost, not shared */
-        return;
-    }
-    mp_page_set_owner(page, 0);
-    /* last_pages is 0 already: it is where `remote`, in which no blocks wait, has their count. An
-     * adopter that came too late may still be reading that word, so it is not written to here. */
-    mp_pool_give(page, 1);
-}
-
-/* Takes over what others freed; returns the blocks still used. */
-static uint32_t collect(struct mp_page *page) {
-    uint32_t used = mp_page_used(page);
-    uint32_t count = mp_remote_collect(page);
-    return used > count ? used - count : 0;
-}
-
-static void look_again(struct mp_heap *heap, struct mp_page *page);
-
-/* A page that is no longer current, or new to its owner, or has had its event. What others freed
- * stays in `remote` until it is wanted: it is in their caches. */
-static void settle(struct mp_heap *heap, struct mp_page *page) {
-    uint32_t used = mp_page_used(page), back = mp_remote_count(page);
-    if (back < used) {
-        enqueue(heap, page, used, used - back);
-        atomic_thread_fence(memory_order_seq_cst); /* see hand_over */
-        if (mp_remote_count(page) != back)
-            look_again(heap, page);
-        return;
-    }
-    uint32_t counted = atomic_load_explicit(&all_back, memory_order_relaxed);
-    if (back && counted)
-        atomic_compare_exchange_strong_explicit(&all_back, &counted, counted - 1,
-                                                memory_order_relaxed, memory_order_relaxed);
-    collect(page);
-    retire(page);
 }
 
 /* ---- the current page's list ----
@@ -224,7 +88,7 @@ static void take_back(struct mp_bin *bin, struct mp_page *page) {
         bin->rest_count = 0;
     }
     /* A damaged list may hold blocks twice. They are not all free unless they have their keys. */
-    if (free == carved && MP_UNLIKELY(!has_all_keys(page)))
+    if (free == carved && MP_UNLIKELY(!mp_queue_has_all_keys(page)))
         free = 0;
     set_window(bin, page, carved - free);
 }
@@ -288,7 +152,7 @@ static void no_current(struct mp_bin *bin, unsigned class) {
  * at any moment in between is right. */
 static void carve(struct mp_page *page) {
     uint32_t size = mp_classes[page->class].size;
-    uint32_t from = page->carved, to = block_count(page);
+    uint32_t from = page->carved, to = mp_page_blocks(page);
     uint32_t stretch = ((from * size) / OS_PAGE + 1) * OS_PAGE / size;
     if (stretch <= from)
         stretch = from + 1;
@@ -319,7 +183,7 @@ static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
     page->carved = 0;
     atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
-    set_owner(heap, page);
+    mp_queue_own(heap, page);
     mp_page_set_kind(page, MP_KIND_SMALL);
     return page;
 }
@@ -328,16 +192,16 @@ static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
  * and both before new memory. */
 static struct mp_page *next_page(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
-    struct mp_page *page = page_or_null(bin->dense_first);
+    struct mp_page *page = mp_arena_page_or_null(bin->dense_first);
     if (!page)
-        page = page_or_null(bin->sparse);
+        page = mp_arena_page_or_null(bin->sparse);
     if (page) {
-        dequeue(heap, page);
+        mp_queue_remove(heap, page);
         return page;
     }
     page = mp_pool_adopt(heap->node, class);
     if (page) {
-        set_owner(heap, page);
+        mp_queue_own(heap, page);
         return page;
     }
     return fresh_page(heap, class);
@@ -352,17 +216,17 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
         mp_thp_note_full(page, mp_sys_now_ms());
         return true;
     }
-    set_owner(heap, page);
+    mp_queue_own(heap, page);
     mp_page_set_flag(page, MP_PAGE_CURRENT);
     return false;
 }
 
 /* Collects and carves; returns how many free blocks the current page has, none of them charged. */
 static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
-    uint32_t used = collect(page);
+    uint32_t used = mp_queue_collect(page);
     if (used < page->carved && MP_UNLIKELY(!has_list(page)))
         used = page->carved;
-    if (used == page->carved && page->carved < block_count(page))
+    if (used == page->carved && page->carved < mp_page_blocks(page))
         carve(page);
     set_window(bin, page, used);
     return page->carved - used;
@@ -372,7 +236,7 @@ static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
  */
 static uint32_t ready_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
-    struct mp_page *page = page_or_null(bin->current);
+    struct mp_page *page = mp_arena_page_or_null(bin->current);
     if (page)
         take_back(bin, page);
     for (;;) {
@@ -407,8 +271,8 @@ static void verify_free(const struct mp_page *page) {
 enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now,
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
-    mp_pages_flush(heap);
-    read_mail(heap);
+    mp_elsewhere_flush(heap);
+    mp_elsewhere_read_mail(heap);
     uint32_t free = ready_current(heap, class);
     if (!free)
         return MP_REFILL_NONE;
@@ -436,41 +300,6 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
 
 /* ---- where blocks go to ---- */
 
-static void resettle(struct mp_heap *heap, struct mp_page *page) {
-    dequeue(heap, page);
-    settle(heap, page);
-}
-
-/* The same, less the work where it stays in its queue. */
-static void look_again(struct mp_heap *heap, struct mp_page *page) {
-    for (;;) {
-        uint32_t used = mp_page_used(page), back = mp_remote_count(page);
-        uint32_t least = mp_page_flags(page) & MP_PAGE_SPARSE ? 0 : block_count(page) / 4;
-        if (used <= back || used - back <= least) {
-            resettle(heap, page);
-            return;
-        }
-        arm(page, used, used - back);
-        atomic_thread_fence(memory_order_seq_cst); /* see hand_over */
-        if (mp_remote_count(page) == back)
-            return;
-    }
-}
-
-static void resettle_all(struct mp_heap *heap, unsigned class) {
-    struct mp_bin *bin = &heap->bins[class];
-    /* A page that stays goes to its queue's end: stop at the one that was last. */
-    for (uint32_t number = bin->dense_first, last = bin->dense_last, next; number;
-         number = number == last ? 0 : next) {
-        next = mp_arena_page(number)->next;
-        resettle(heap, mp_arena_page(number));
-    }
-    for (uint32_t number = bin->sparse, next; number; number = next) {
-        next = mp_arena_page(number)->next;
-        resettle(heap, mp_arena_page(number));
-    }
-}
-
 /* The pushes that were allowed have come. For a while after blocks were asked of it the page is
  * left alone. Then the thread has perhaps turned to other things: the page is looked at again when
  * all that is out may be back, and goes if it is, unless blocks were handed out in between.
@@ -481,8 +310,8 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
     unsigned class = page->class;
     struct mp_bin *bin = &heap->bins[class];
     bool in_use = (uint32_t)now - bin->looked_ms < KEEP_MS;
-    mp_pages_flush(heap);
-    read_mail(heap);
+    mp_elsewhere_flush(heap);
+    mp_elsewhere_read_mail(heap);
     if (in_use && MP_LIKELY(bin->sample_at - bin->allocated > bin->window)) {
         bin->allocated += bin->window;
         uint64_t left = bin->sample_at - bin->allocated;
@@ -492,12 +321,12 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
         return;
     }
     take_back(bin, page);
-    uint32_t used = collect(page);
+    uint32_t used = mp_queue_collect(page);
     if (!in_use) {
         if (used == 0) {
             mp_page_clear_flag(page, MP_PAGE_CURRENT);
             no_current(bin, class);
-            retire(page);
+            mp_queue_retire(page);
             return;
         }
         in_use = bin->idle_at != UINT64_MAX && bin->idle_at != bin->allocated;
@@ -517,181 +346,7 @@ void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     if (mp_page_flags(page) & MP_PAGE_CURRENT)
         current_event(heap, page, now);
     else
-        resettle(heap, page);
-}
-
-/* The page has just become this thread's by a push. */
-static void claimed(struct mp_heap *heap, struct mp_page *page) {
-    if (mp_page_flags(page) & MP_PAGE_LISTED)
-        mp_pool_unlist(page);
-    if (heap) {
-        set_owner(heap, page);
-        settle(heap, page);
-        return;
-    }
-    /* A thread past its exit keeps nothing. */
-    do {
-        uint32_t used = collect(page);
-        if (used == 0) {
-            retire(page);
-            return;
-        }
-        arm(page, used, used);
-    } while (!mp_pool_list_and_disown(page));
-}
-
-/* The last block of a page may be freed by its owner, on the fast path, while others wait in
- * `remote`: then its event does not come. So who pushes to another's page tells the owner, who sets
- * `until` anew by what is still out. */
-static void tell_owner(uint32_t heap, uint32_t number) {
-    struct mp_heap *owner = mp_heap_by_number(heap);
-    if (!owner)
-        return;
-    uint32_t i = atomic_fetch_add_explicit(&owner->mails, 1, memory_order_relaxed);
-    /* with its number, by which the reader knows that it is there */
-    atomic_store_explicit(&owner->mail[i % MP_MAILS], (uint64_t)(i + 1) << 32 | number,
-                          memory_order_release);
-}
-
-static void read_mail(struct mp_heap *heap) {
-    uint32_t sent = atomic_load_explicit(&heap->mails, memory_order_acquire);
-    if (sent - heap->mails_read > MP_MAILS) { /* some were lost */
-        for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
-            resettle_all(heap, c);
-        heap->mails_read = sent;
-    }
-    for (; heap->mails_read != sent; heap->mails_read++) {
-        uint64_t mail =
-            atomic_load_explicit(&heap->mail[heap->mails_read % MP_MAILS], memory_order_acquire);
-        if ((uint32_t)(mail >> 32) != heap->mails_read + 1)
-            return; /* not written yet */
-        struct mp_page *page = page_or_null((uint32_t)mail);
-        /* It may have become anything since. */
-        if (page && mp_page_kind(page) == MP_KIND_SMALL &&
-            (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner &&
-            (mp_page_flags(page) & MP_PAGE_QUEUED) && page->heap == heap->number)
-            look_again(heap, page);
-    }
-}
-
-/* All blocks of a page in a queue are free, and its owner is not about to see it. */
-static bool is_all_back(const struct mp_page *page) {
-    uint32_t until = __atomic_load_n(&page->until, __ATOMIC_ACQUIRE); /* mp_page_count_free */
-    return (mp_page_flags(page) & MP_PAGE_QUEUED) && until > 0 &&
-           until + page->held == mp_remote_count(page);
-}
-
-/* What its owner may be changing: a guess. */
-MP_RACY static uint32_t glance(const struct mp_page *page) {
-    return page->until + page->held;
-}
-
-/* The heap that has the page in a queue, 0: none. After a push the page may be anything, and this
- * any number; a mail too many does no harm. */
-MP_RACY static uint32_t queued_by(const struct mp_page *page) {
-    uint32_t heap = page->heap;
-    bool queued = mp_page_kind(page) == MP_KIND_SMALL && (mp_page_flags(page) & MP_PAGE_QUEUED);
-    return queued && heap <= mp_heap_count() ? heap : 0;
-}
-
-static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
-    struct mp_page *page = batch->page;
-    uint32_t used = glance(page), back; /* before the push, while the page is one for certain */
-    bool mine = mp_remote_push(page, batch->first, batch->last, batch->count, &back);
-    /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
-    batch->page = NULL;
-    if (mine) {
-        claimed(heap, page);
-        return;
-    }
-    /* With the fence in settle: an owner that queues the page now sees the push, or we the queue.
-     */
-    atomic_thread_fence(memory_order_seq_cst);
-    uint32_t owner = queued_by(page);
-    if (owner)
-        tell_owner(owner, mp_arena_number(page));
-    if (owner && back >= used)
-        atomic_fetch_add_explicit(&all_back, 1, memory_order_relaxed);
-}
-
-/* Retires what is all back in a queue, with the gate closed and the owner in no slow section. The
- * owner may be anywhere on the fast paths, but nowhere near such a page: it has no block to free
- * there, and allocates from its current pages alone. What it has freed last is in the page's list
- * by the time that it is in the count. At `until` 0 its own event is to come. */
-static void rescue_from(struct mp_heap *heap, uint32_t number) {
-    while (number) {
-        struct mp_page *page = mp_arena_page(number);
-        number = page->next;
-        if (is_all_back(page) && has_all_keys(page)) {
-            dequeue(heap, page);
-            collect(page);
-            retire(page);
-        }
-    }
-}
-
-void mp_pages_rescue(void) {
-    uint32_t least = mp_pool_used() / 16;
-    uint32_t counted = atomic_load_explicit(&all_back, memory_order_relaxed);
-    if (counted < (least > RESCUE ? least : RESCUE) || mp_lock_all_mine ||
-        !atomic_compare_exchange_strong_explicit(&all_back, &counted, 0, memory_order_relaxed,
-                                                 memory_order_relaxed))
-        return;
-    if (!mp_gate_try_close()) { /* another time: this is a free, which shall not wait */
-        atomic_fetch_add_explicit(&all_back, counted, memory_order_relaxed);
-        return;
-    }
-    for (uint32_t n = mp_heap_count(); n > 0; n--) {
-        struct mp_heap *heap = mp_heap_by_number(n);
-        for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
-            rescue_from(heap, heap->bins[c].dense_first);
-            rescue_from(heap, heap->bins[c].sparse);
-        }
-    }
-    mp_gate_open(false);
-    mp_slow_enter();
-    mp_pool_settle();
-    mp_slow_leave();
-}
-
-void mp_pages_flush(struct mp_heap *heap) {
-    for (unsigned i = 0; i < MP_BATCHES; i++) {
-        if (heap->batches[i].page)
-            hand_over(heap, &heap->batches[i]);
-    }
-}
-
-static void send(struct mp_heap *heap, struct mp_batch *batch) {
-    mp_slow_enter();
-    read_mail(heap);
-    hand_over(heap, batch);
-    mp_slow_leave();
-    mp_pages_rescue();
-}
-
-void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
-    if (MP_UNLIKELY(!heap)) {
-        struct mp_batch single = {page, block, block, 1};
-        mp_slow_enter();
-        hand_over(NULL, &single);
-        mp_slow_leave();
-        return;
-    }
-    struct mp_batch *batch = &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
-    if (batch->page && batch->page != page)
-        send(heap, batch);
-    if (!batch->page) {
-        batch->page = page;
-        batch->first = batch->last = block;
-        batch->count = 1;
-    } else {
-        mp_page_link_block(block, batch->first);
-        batch->first = block;
-        batch->count++;
-    }
-    if (batch->count == MP_BATCH_COUNT ||
-        batch->count * mp_classes[page->class].size >= MP_BATCH_BYTES)
-        send(heap, batch);
+        mp_queue_resettle(heap, page);
 }
 
 /* ---- everything given back; a thread's end ---- */
@@ -699,7 +354,7 @@ void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct 
 /* The current page becomes one like others. */
 static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
-    struct mp_page *page = page_or_null(bin->current);
+    struct mp_page *page = mp_arena_page_or_null(bin->current);
     if (page) {
         take_back(bin, page);
         mp_page_clear_flag(page, MP_PAGE_CURRENT);
@@ -710,26 +365,27 @@ static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
 
 static void leave_page(struct mp_page *page) {
     for (;;) {
-        uint32_t used = collect(page);
+        uint32_t used = mp_queue_collect(page);
         if (used == 0) {
-            retire(page);
+            mp_queue_retire(page);
             return;
         }
-        arm(page, used, used);
+        mp_queue_arm(page, used, used);
         mp_page_set_owner(page, 0);
-        bool room = used < block_count(page);
+        bool room = used < mp_page_blocks(page);
         if (room ? mp_pool_list_and_disown(page) : mp_remote_disown(page))
             return;
     }
 }
 
 void mp_pages_leave(struct mp_heap *heap) {
-    mp_pages_flush(heap);
+    mp_elsewhere_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
         struct mp_page *page;
-        while ((page = page_or_null(bin->dense_first)) || (page = page_or_null(bin->sparse))) {
-            dequeue(heap, page);
+        while ((page = mp_arena_page_or_null(bin->dense_first)) ||
+               (page = mp_arena_page_or_null(bin->sparse))) {
+            mp_queue_remove(heap, page);
             leave_page(page);
         }
         page = end_current(heap, c);
@@ -739,12 +395,12 @@ void mp_pages_leave(struct mp_heap *heap) {
 }
 
 void mp_pages_trim(struct mp_heap *heap) {
-    mp_pages_flush(heap);
+    mp_elsewhere_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
-        resettle_all(heap, c);
+        mp_queue_resettle_all(heap, c);
         struct mp_page *page = end_current(heap, c);
         if (page)
-            settle(heap, page);
+            mp_queue_settle(heap, page);
     }
 }
 
@@ -794,7 +450,7 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
     }
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     mp_page_clear_flag(page, MP_PAGE_CURRENT | MP_PAGE_QUEUED | MP_PAGE_SPARSE | MP_PAGE_LOST);
-    set_owner(heap, page);
-    enqueue(heap, page, used, used);
+    mp_queue_own(heap, page);
+    mp_queue_add(heap, page, used, used);
     mp_lock_drop(&revive_lock);
 }

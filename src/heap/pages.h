@@ -28,19 +28,6 @@ void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_bl
 /* `until` of a page of this heap's has come to zero. */
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now_ms);
 
-/* A block of a page that this thread does not own has been freed; its key is set. Called outside a
- * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
- * is settled at once, and the caller is between mp_heapless_enter and _leave. */
-void mp_pages_free_elsewhere(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
-
-/* Pages all of whose blocks are back while their owner, who may be asleep for good, has not seen
- * it: once there are enough of them, the gate is closed and all are retired. Outside a slow section
- * and all locks, at the end of a call. */
-void mp_pages_rescue(void);
-
-/* Hands over all batches. */
-void mp_pages_flush(struct mp_heap *heap);
-
 /* Leaves no page current, and gives empty pages back. */
 void mp_pages_trim(struct mp_heap *heap);
 

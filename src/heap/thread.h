@@ -74,7 +74,7 @@ struct mp_heap {
     uint64_t large_allocated, large_bytes;
     _Atomic(uint32_t) mails; /* ever sent */
     uint32_t mails_read;
-    _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see pages.c */
+    _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };

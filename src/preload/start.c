@@ -9,8 +9,8 @@
 #include "control/dump.h"
 #include "control/request.h"
 #include "heap/arena.h"
+#include "heap/elsewhere.h"
 #include "heap/heap.h"
-#include "heap/pages.h"
 #include "platform/elf.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -47,7 +47,7 @@ static void before_fork(void) {
     }
     if (mp_tls.heap) {
         mp_slow_enter();
-        mp_pages_flush(mp_tls.heap);
+        mp_elsewhere_flush(mp_tls.heap);
         mp_slow_leave();
     }
     if (_IO_list_lock)

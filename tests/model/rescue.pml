@@ -1,6 +1,6 @@
 /*
  * A page that its owner and others have emptied together goes back, although the owner may see
- * nothing of it: mp_pages_rescue and the mailbox in src/heap/pages.c.
+ * nothing of it: mp_elsewhere_rescue and the mailbox in src/heap/pages.c.
  *
  * One page in a queue of its owner's, BLOCKS blocks, all of them live. The owner frees MINE of them
  * on the fast path, then comes by a slow path or not, and sleeps for ever. Another thread frees the

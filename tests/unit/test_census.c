@@ -6,7 +6,7 @@
 
 #include "heap/arena.h"
 #include "heap/census.h"
-#include "heap/pages.h"
+#include "heap/elsewhere.h"
 #include "heap_api.h"
 #include "invariants.h"
 #include "unit.h"
@@ -205,7 +205,7 @@ START_TEST(blocks_in_batches_and_remote_lists_are_free) {
         check();
     }
     mp_slow_enter();
-    mp_pages_flush(mp_tls.heap); /* to the pages' remote lists */
+    mp_elsewhere_flush(mp_tls.heap); /* to the pages' remote lists */
     mp_slow_leave();
     check();
     pthread_barrier_wait(&barrier);

@@ -11,8 +11,8 @@
 #include "crowd.h"
 #include "heap/arena.h"
 #include "heap/census.h"
+#include "heap/elsewhere.h"
 #include "heap/hooks.h"
-#include "heap/pages.h"
 #include "heap/pool.h"
 #include "heap_api.h"
 #include "invariants.h"
@@ -24,7 +24,7 @@
 static int gated_fork(void (*work)(void)) {
     if (mp_tls.heap) {
         mp_slow_enter();
-        mp_pages_flush(mp_tls.heap);
+        mp_elsewhere_flush(mp_tls.heap);
         mp_slow_leave();
     }
     mp_gate_close();

@@ -4,9 +4,9 @@
 #include <sys/mman.h>
 
 #include "heap/arena.h"
+#include "heap/elsewhere.h"
 #include "heap/huge.h"
 #include "heap/large.h"
-#include "heap/pages.h"
 #include "heap/pool.h"
 #include "heap_api.h"
 #include "invariants.h"
@@ -47,7 +47,7 @@ START_TEST(a_span_in_used_memory_does_not_begin_with_a_key) {
         small[i] = t_malloc(500);
     for (size_t i = 0; i < 20000; i++)
         t_free(small[i]);
-    mp_pages_flush(mp_tls.heap);
+    mp_elsewhere_flush(mp_tls.heap);
     size_t dirty = 0;
     for (int i = 0; i < 50; i++) {
         struct mp_block *block = t_malloc(100 * KIB);

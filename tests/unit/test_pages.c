@@ -9,7 +9,7 @@
 
 #include "heap/arena.h"
 #include "heap/census.h"
-#include "heap/pages.h"
+#include "heap/elsewhere.h"
 #include "heap/pool.h"
 #include "heap/remote.h"
 #include "heap_api.h"
@@ -52,7 +52,7 @@ static void flush(void) {
     if (!mp_tls.heap)
         return;
     mp_slow_enter();
-    mp_pages_flush(mp_tls.heap);
+    mp_elsewhere_flush(mp_tls.heap);
     mp_slow_leave();
 }
 

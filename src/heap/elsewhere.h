@@ -1,0 +1,26 @@
+/* Blocks of small pages freed by threads that do not own the page: gathered in batches, handed over
+ * (remote.h has the protocol), the owner told, and what no owner sees to given back. */
+#ifndef MP_HEAP_ELSEWHERE_H
+#define MP_HEAP_ELSEWHERE_H
+
+#include "heap/page.h"
+#include "heap/thread.h"
+
+/* A block of a page that this thread does not own has been freed; its key is set. Called outside a
+ * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
+ * is settled at once, and the caller is between mp_heapless_enter and _leave. */
+void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
+
+/* Hands over all batches. Inside a slow section. */
+void mp_elsewhere_flush(struct mp_heap *heap);
+
+/* Looks again at the pages of this heap's that others say they have freed into. Inside a slow
+ * section. */
+void mp_elsewhere_read_mail(struct mp_heap *heap);
+
+/* Pages all of whose blocks are back while their owner, who may be asleep for good, has not seen
+ * it: once there are enough of them, the gate is closed and all are retired. Outside a slow section
+ * and all locks, at the end of a call. */
+void mp_elsewhere_rescue(void);
+
+#endif
