@@ -96,7 +96,7 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
     if (kind == MP_KIND_SMALL) {
         /* Of a current page only the free blocks are known, see add_heaps. Less those freed by
          * other threads and not collected yet. */
-        uint32_t remote = mp_remote_count(page);
+        uint32_t remote = mp_remote_count_guess(page);
         used = mp_page_is_current(page) ? carved : mp_page_used(page);
         used = used > remote ? used - remote : 0;
         if (mp_page_is_current(page) && (mp_page_flags(page) & MP_PAGE_LOST))
@@ -146,7 +146,7 @@ MP_RACY static void add_current(struct mp_stats *stats, const struct mp_bin *bin
         stats->fragmented_bytes += (uint64_t)free * mp_classes[page->class].size;
     } else {
         free = bin->lent + frees + bin->rest_count;
-        uint32_t remote = mp_remote_count(page), most = page->carved;
+        uint32_t remote = mp_remote_count_guess(page), most = page->carved;
         most = most > remote ? most - remote : 0;
         class->cached += free < most ? free : most;
     }

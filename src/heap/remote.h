@@ -46,10 +46,15 @@ bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_bloc
  * caller adjusts the count of used blocks. */
 uint32_t mp_remote_collect(struct mp_page *page);
 
-/* How many blocks wait to be collected; by anyone, for statistics. */
+/* How many blocks wait to be collected. */
 MP_INLINE uint32_t mp_remote_count(const struct mp_page *page) {
     return (uint32_t)(atomic_load_explicit(&page->remote, memory_order_relaxed) >>
                       MP_REMOTE_COUNT_SHIFT);
+}
+
+/* The same by anyone, for statistics: the page may be becoming something else meanwhile. */
+MP_RACY_INLINE uint32_t mp_remote_count_guess(const struct mp_page *page) {
+    return (uint32_t)(*(const uintptr_t *)(const void *)&page->remote >> MP_REMOTE_COUNT_SHIFT);
 }
 
 /* By the owner, `owner` cleared: true when the page is ownerless now, false when blocks came in. */

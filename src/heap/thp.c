@@ -63,7 +63,7 @@ MP_RACY static bool is_dense(uint32_t number) {
             if (mp_page_is_current(page))
                 used += page->carved; /* or not quite: it will be soon */
             else if (kind == MP_KIND_SMALL)
-                used += mp_page_used(page) - mp_remote_count(page);
+                used += mp_page_used(page) - mp_remote_count_guess(page);
             else
                 used += page->until;
         }
