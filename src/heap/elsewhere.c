@@ -89,13 +89,14 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     bool mine = mp_remote_push(page, batch->first, batch->last, batch->count, &back);
     /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;
+    if (heap)
+        heap->batched--;
     if (mine) {
         claimed(heap, page);
         return;
     }
     /* With the fence in mp_queue_settle: an owner that queues the page now sees the push, or we the
-     * queue.
-     */
+     * queue. */
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t owner = queued_by(page);
     if (owner)
@@ -145,7 +146,7 @@ void mp_elsewhere_rescue(void) {
 }
 
 void mp_elsewhere_flush(struct mp_heap *heap) {
-    for (unsigned i = 0; i < MP_BATCHES; i++) {
+    for (unsigned i = 0; heap->batched > 0; i++) {
         if (heap->batches[i].page)
             hand_over(heap, &heap->batches[i]);
     }
@@ -161,25 +162,28 @@ static void send(struct mp_heap *heap, struct mp_batch *batch) {
 
 void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
     if (MP_UNLIKELY(!heap)) {
-        struct mp_batch single = {page, block, block, 1};
+        struct mp_batch single = {page, block, block, 1, 1};
         mp_slow_enter();
         hand_over(NULL, &single);
         mp_slow_leave();
         return;
     }
-    struct mp_batch *batch = &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
-    if (batch->page && batch->page != page)
-        send(heap, batch);
-    if (!batch->page) {
-        batch->page = page;
-        batch->first = batch->last = block;
-        batch->count = 1;
-    } else {
+    if (mp_elsewhere_add(heap, page, block))
+        return;
+    struct mp_batch *batch = mp_elsewhere_batch(heap, page);
+    if (batch->page == page) {
         mp_page_link_block(block, batch->first);
         batch->first = block;
         batch->count++;
+        send(heap, batch);
+        return;
     }
-    if (batch->count == MP_BATCH_COUNT ||
-        batch->count * mp_classes[page->class].size >= MP_BATCH_BYTES)
+    if (batch->page)
+        send(heap, batch);
+    uint32_t most = MP_BATCH_BYTES / mp_classes[page->class].size;
+    heap->batched++;
+    *batch =
+        (struct mp_batch){page, block, block, 1, most < MP_BATCH_COUNT ? most : MP_BATCH_COUNT};
+    if (batch->most <= 1)
         send(heap, batch);
 }

@@ -6,10 +6,26 @@
 #include "heap/page.h"
 #include "heap/thread.h"
 
+MP_INLINE struct mp_batch *mp_elsewhere_batch(struct mp_heap *heap, const struct mp_page *page) {
+    return &heap->batches[((uintptr_t)page / sizeof *page) % MP_BATCHES];
+}
+
 /* A block of a page that this thread does not own has been freed; its key is set. Called outside a
  * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
  * is settled at once, and the caller is between mp_heapless_enter and _leave. */
 void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
+
+/* The same as far as it is a matter of adding to a batch. False: it has to be begun or sent. */
+MP_INLINE bool mp_elsewhere_add(struct mp_heap *heap, struct mp_page *page,
+                                struct mp_block *block) {
+    struct mp_batch *batch = mp_elsewhere_batch(heap, page);
+    if (batch->page != page || batch->count + 1 >= batch->most)
+        return false;
+    mp_page_link_block(block, batch->first);
+    batch->first = block;
+    batch->count++;
+    return true;
+}
 
 /* Hands over all batches. Inside a slow section. */
 void mp_elsewhere_flush(struct mp_heap *heap);

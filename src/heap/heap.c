@@ -256,13 +256,8 @@ static bool is_block(const struct mp_page *page, uintptr_t pointer) {
            !mp_block_is_twin((const struct mp_block *)pointer);
 }
 
-void mp_free_slow(void *pointer, const void *caller) {
-    mp_free_as("free", pointer, caller);
-}
-
-void mp_free_as(const char *verb, void *pointer, const void *caller) {
-    if (!pointer)
-        return;
+/* Whatever it is. */
+static MP_NOINLINE void free_any(const char *verb, void *pointer, const void *caller) {
     mp_misuse_caller(caller, verb);
     struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (MP_LIKELY(page != NULL)) {
@@ -286,6 +281,38 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
             return;
     }
     mp_misuse_pointer(verb, pointer);
+}
+
+static MP_NOINLINE void free_to_new_batch(const char *verb, struct mp_page *page,
+                                          struct mp_block *block, const void *caller) {
+    mp_misuse_caller(caller, verb);
+    mp_elsewhere_free(mp_tls.heap, page, block);
+}
+
+/* Blocks of small pages that are not this thread's come next to those that are, so they have a
+ * short way: a leaf, which calls nothing that returns here. */
+void mp_free_as(const char *verb, void *pointer, const void *caller) {
+    struct mp_page *page = mp_page_guess((uintptr_t)pointer);
+    struct mp_block *block = pointer;
+    struct mp_heap *heap = mp_tls.heap;
+    uintptr_t offset = (uintptr_t)pointer - page->start;
+    if (!pointer)
+        return;
+    if (!heap || mp_page_kind(page) != MP_KIND_SMALL ||
+        offset * mp_page_inverse_hot(page) >= MP_INVERSE_LIMIT ||
+        offset >= (uintptr_t)page->carved * mp_classes[page->class].size ||
+        mp_block_is_free(block) || mp_block_is_twin(block) ||
+        (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner || MP_UNLIKELY(mp_threads_lost)) {
+        free_any(verb, pointer, caller);
+        return;
+    }
+    block->key = mp_block_key(block);
+    if (MP_UNLIKELY(!mp_elsewhere_add(heap, page, block)))
+        free_to_new_batch(verb, page, block, caller);
+}
+
+void mp_free_slow(void *pointer, const void *caller) {
+    mp_free_as("free", pointer, caller);
 }
 
 /* ---- realloc and the rest ---- */

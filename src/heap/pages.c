@@ -167,7 +167,7 @@ static void carve(struct mp_page *page) {
     }
     page->local_free = next;
     atomic_signal_fence(memory_order_release);
-    page->carved = (uint16_t)to;
+    atomic_store_explicit(&page->carved, (uint16_t)to, memory_order_relaxed);
 }
 
 static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
@@ -180,7 +180,7 @@ static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
     page->local_free = mp_page_end(page);
     page->until = 0;
     page->held = 0;
-    page->carved = 0;
+    atomic_store_explicit(&page->carved, 0, memory_order_relaxed);
     atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
     mp_queue_own(heap, page);

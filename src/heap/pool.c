@@ -258,6 +258,12 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
 }
 
 void mp_pool_tick(uint64_t now) {
+    /* Once per step of the clock, by whoever comes first: the lock's line is not sent round for it.
+     */
+    static _Alignas(MP_CACHE_LINE) _Atomic(uint64_t) ticked_ms;
+    if (atomic_load_explicit(&ticked_ms, memory_order_relaxed) == now && mp_options.purge > 0)
+        return;
+    atomic_store_explicit(&ticked_ms, now, memory_order_relaxed);
     for (unsigned node = 0; node < MP_NODES; node++) {
         struct pool *pool = &pools[node];
         if (!pool->oldest ||

@@ -27,7 +27,7 @@
 struct mp_batch {
     struct mp_page *page;
     struct mp_block *first, *last;
-    uint32_t count;
+    uint32_t count, most;
 };
 
 /* A heap's pages of one class; page numbers, 0: none. */
@@ -75,6 +75,7 @@ struct mp_heap {
     _Atomic(uint32_t) mails; /* ever sent */
     uint32_t mails_read;
     _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
+    uint32_t batched;                 /* batches with blocks */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };

@@ -343,6 +343,11 @@ static bool check_queue(const struct mp_heap *heap, unsigned class, uint32_t fir
 static bool check_heaps(size_t *found) {
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         const struct mp_heap *heap = mp_heap_by_number(n);
+        uint32_t batched = 0;
+        for (unsigned b = 0; b < MP_BATCHES; b++)
+            batched += heap->batches[b].page != NULL;
+        if (heap->state == MP_HEAP_LIVE && batched != heap->batched)
+            return broken(NULL, "heap %u counts %u batches of %u", n, heap->batched, batched);
         for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
             const struct mp_bin *bin = &heap->bins[c];
             if (!bin->current && !heap->reborn && heap->tls->page[c] != &mp_no_page)
