@@ -223,7 +223,8 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
 
 /* Collects and carves; returns how many free blocks the current page has, none of them charged. */
 static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
-    uint32_t used = mp_queue_collect(page);
+    /* Not while there are others: to join the lists is to walk along one, which may be far away. */
+    uint32_t used = mp_page_is_end(page->local_free) ? mp_queue_collect(page) : mp_page_used(page);
     if (used < page->carved && MP_UNLIKELY(!has_list(page)))
         used = page->carved;
     if (used == page->carved && page->carved < mp_page_blocks(page))
@@ -321,7 +322,9 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
         return;
     }
     take_back(bin, page);
-    uint32_t used = mp_queue_collect(page);
+    uint32_t used = mp_page_used(page);
+    if (!in_use || mp_page_is_end(page->local_free))
+        used = mp_queue_collect(page);
     if (!in_use) {
         if (used == 0) {
             mp_page_clear_flag(page, MP_PAGE_CURRENT);
