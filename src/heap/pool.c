@@ -20,10 +20,13 @@
 
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
- * is in use, or ALLOWANCE_MIN; and where purging proved wrong lately, i.e. purged memory was asked
- * for again within REGRET_MS, as much as was, up to a sixteenth of the most that was ever in use.
- */
+ * is in use, or ALLOWANCE_MIN. Where purging proved wrong lately, i.e. purged memory was asked for
+ * again within REGRET_MS, it is as much as was, but no more than what is in use, than a sixteenth
+ * of the most that ever was, or than REGRET_MIN, whichever is most: a page that is purged and
+ * touched again costs as much as a hundred calls of malloc, and memory for memory the program loses
+ * nothing by it. So a program that frees everything keeps little, whatever it did before. */
 #define ALLOWANCE_MIN 16u /* slices: 1 MiB */
+#define REGRET_MIN    64u /* slices: 4 MiB */
 #define REGRET_MS     100u
 #define RETRY_MS      1000u /* after memory that could not be purged */
 
@@ -189,15 +192,17 @@ static uint32_t allowance(const struct pool *pool) {
         return UINT32_MAX;
     if (mp_options.purge == 0)
         return 0;
-    uint32_t most = pool->used_slices / 16;
-    if (most < pool->regret_slices)
-        most = pool->regret_slices;
-    uint32_t cap = pool->used_slices / 4;
+    uint32_t regret = pool->regret_slices, cap = pool->used_slices;
     if (cap < pool->peak_slices / 16)
         cap = pool->peak_slices / 16;
-    if (most > cap)
-        most = cap;
-    return most < ALLOWANCE_MIN ? ALLOWANCE_MIN : most;
+    if (cap < REGRET_MIN)
+        cap = REGRET_MIN;
+    if (regret > cap)
+        regret = cap;
+    uint32_t most = pool->used_slices / 16;
+    if (most < ALLOWANCE_MIN)
+        most = ALLOWANCE_MIN;
+    return most > regret ? most : regret;
 }
 
 static bool give_back(const struct mp_page *page, uint32_t slices) {
@@ -250,10 +255,9 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
     if (slices > pool->recent_slices)
         slices = pool->recent_slices; /* the rest was never used */
     pool->recent_slices -= slices;
-    uint32_t most = pool->peak_slices / 4;
     pool->regret_slices += slices;
-    if (pool->regret_slices > most)
-        pool->regret_slices = most;
+    if (pool->regret_slices > pool->peak_slices)
+        pool->regret_slices = pool->peak_slices;
     pool->regret_decay_ms = now;
 }
 

@@ -204,8 +204,8 @@ static void use_up_descriptors(void) {
         close(fds[--n]);
 }
 
-/* As soon as there is a copy it is another program, to which the signal is deadly. On a busy machine
- * the copy may come and go unseen: then its dump is there. */
+/* As soon as there is a copy it is another program, to which the signal is deadly. On a busy
+ * machine the copy may come and go unseen: then its dump is there. */
 static void become_another(void) {
     char state = ' ';
     char *const nothing[] = {NULL};
