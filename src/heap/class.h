@@ -1,6 +1,6 @@
 /* Size classes: 16-byte steps to 128, then 8 steps to a doubling, so at most 12.5 % of a block is
  * lost to rounding. Small classes live in one-slice pages that a thread owns; medium
- * ones live in eight-slice pages and are taken one at a time.
+ * ones live in pages of up to eight slices and are taken one at a time.
  * Constants only; any context. */
 #ifndef MP_HEAP_CLASS_H
 #define MP_HEAP_CLASS_H

@@ -5,7 +5,6 @@
 #include "heap/queue.h"
 #include "heap/remote.h"
 #include "platform/lock.h"
-#include "platform/sys.h"
 
 #define RESCUE 16u /* pages that are all back, or a sixteenth of all, for a look at them */
 
@@ -145,17 +144,33 @@ void mp_elsewhere_rescue(void) {
     mp_slow_leave();
 }
 
+/* A signal handler that forks comes here in the middle of whatever stands outside slow sections
+ * below. It may lose a block that its thread was about to add, and must lose no more: a batch has
+ * its page when the rest of it is there, and is counted last. */
 void mp_elsewhere_flush(struct mp_heap *heap) {
-    for (unsigned i = 0; heap->batched > 0; i++) {
+    for (unsigned i = 0; i < MP_BATCHES && heap->batched > 0; i++) {
         if (heap->batches[i].page)
             hand_over(heap, &heap->batches[i]);
     }
 }
 
+static void begin(struct mp_heap *heap, struct mp_batch *batch, struct mp_page *page,
+                  struct mp_block *block) {
+    uint32_t size = mp_classes[page->class].size, most = (MP_BATCH_BYTES + size - 1) / size;
+    batch->first = batch->last = block;
+    batch->count = 1;
+    batch->most = most < MP_BATCH_COUNT ? most : MP_BATCH_COUNT;
+    atomic_signal_fence(memory_order_seq_cst);
+    batch->page = page;
+    atomic_signal_fence(memory_order_seq_cst);
+    heap->batched++;
+}
+
 static void send(struct mp_heap *heap, struct mp_batch *batch) {
     mp_slow_enter();
     mp_elsewhere_read_mail(heap);
-    hand_over(heap, batch);
+    if (MP_LIKELY(batch->page != NULL))
+        hand_over(heap, batch);
     mp_slow_leave();
     mp_elsewhere_rescue();
 }
@@ -171,7 +186,7 @@ void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_blo
     if (mp_elsewhere_add(heap, page, block))
         return;
     struct mp_batch *batch = mp_elsewhere_batch(heap, page);
-    if (batch->page == page) {
+    if (batch->page == page) { /* the last that it has room for */
         mp_page_link_block(block, batch->first);
         batch->first = block;
         batch->count++;
@@ -180,10 +195,7 @@ void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_blo
     }
     if (batch->page)
         send(heap, batch);
-    uint32_t most = MP_BATCH_BYTES / mp_classes[page->class].size;
-    heap->batched++;
-    *batch =
-        (struct mp_batch){page, block, block, 1, most < MP_BATCH_COUNT ? most : MP_BATCH_COUNT};
-    if (batch->most <= 1)
+    begin(heap, batch, page, block);
+    if (batch->most == 1)
         send(heap, batch);
 }

@@ -11,8 +11,8 @@ MP_INLINE struct mp_batch *mp_elsewhere_batch(struct mp_heap *heap, const struct
 }
 
 /* A block of a page that this thread does not own has been freed; its key is set. Called outside a
- * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, everything
- * is settled at once, and the caller is between mp_heapless_enter and _leave. */
+ * slow section, which it enters when a batch is full. `heap` NULL: the thread has none, and
+ * everything is settled at once. */
 void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_block *block);
 
 /* The same as far as it is a matter of adding to a batch. False: it has to be begun or sent. */

@@ -4,7 +4,6 @@
 #include "heap/heap.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "heap/arena.h"
 #include "heap/elsewhere.h"
@@ -189,17 +188,22 @@ void *mp_memalign(size_t align, size_t size, const void *caller) {
 
 /* ---- free ---- */
 
-void mp_free_event(struct mp_page *page) {
+static void free_event(struct mp_page *page) {
     if (MP_UNLIKELY(!mp_tls.heap)) {
         /* A page of a dead thread that had this one's control block and never cleaned up: making
          * a heap cleans up after it, this page included (thread.c, reclaim_reborn). */
         mp_thread_heap_for_malloc();
         return;
     }
-    uint64_t now = mp_sys_now_ms();
     mp_slow_enter();
+    uint64_t now = mp_sys_now_ms();
     mp_pages_event(mp_tls.heap, page, now);
     leave_at(now);
+}
+
+void mp_free_event(struct mp_page *page) {
+    mp_misuse_caller(__builtin_return_address(0), "free"); /* free itself has jumped here */
+    free_event(page);
 }
 
 /* A block of a page of this thread's, off the fast path: a sample's twin, or check=full. */
@@ -212,7 +216,7 @@ static void free_own(struct mp_page *page, struct mp_block *block) {
     block->key = mp_block_key(block);
     page->local_free = block;
     if (mp_page_count_free(page))
-        mp_free_event(page);
+        free_event(page);
 }
 
 static void free_block(struct mp_page *page, struct mp_block *block) {
@@ -283,8 +287,8 @@ static MP_NOINLINE void free_any(const char *verb, void *pointer, const void *ca
     mp_misuse_pointer(verb, pointer);
 }
 
-static MP_NOINLINE void free_to_new_batch(const char *verb, struct mp_page *page,
-                                          struct mp_block *block, const void *caller) {
+static MP_NOINLINE void free_by_sending(const char *verb, struct mp_page *page,
+                                        struct mp_block *block, const void *caller) {
     mp_misuse_caller(caller, verb);
     mp_elsewhere_free(mp_tls.heap, page, block);
 }
@@ -308,7 +312,7 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
     }
     block->key = mp_block_key(block);
     if (MP_UNLIKELY(!mp_elsewhere_add(heap, page, block)))
-        free_to_new_batch(verb, page, block, caller);
+        free_by_sending(verb, page, block, caller);
 }
 
 void mp_free_slow(void *pointer, const void *caller) {

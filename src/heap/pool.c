@@ -226,7 +226,7 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
     if (done) {
         pool->purges++;
         pool->purged_slices += slices;
-        if (now - pool->last_purge_ms > REGRET_MS)
+        if (mp_sys_ms_since(pool->last_purge_ms, now) > REGRET_MS)
             pool->recent_slices = 0;
         pool->recent_slices += slices;
         pool->last_purge_ms = now;
@@ -250,7 +250,7 @@ static void purge_aged(struct pool *pool, uint64_t now) {
 }
 
 static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
-    if (now - pool->last_purge_ms > REGRET_MS)
+    if (mp_sys_ms_since(pool->last_purge_ms, now) > REGRET_MS)
         return;
     if (slices > pool->recent_slices)
         slices = pool->recent_slices; /* the rest was never used */
@@ -262,12 +262,12 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
 }
 
 void mp_pool_tick(uint64_t now) {
-    /* Once per step of the clock, by whoever comes first: the lock's line is not sent round for it.
-     */
-    static _Alignas(MP_CACHE_LINE) _Atomic(uint64_t) ticked_ms;
-    if (atomic_load_explicit(&ticked_ms, memory_order_relaxed) == now && mp_options.purge > 0)
+    /* Once per step of the clock, by whoever comes first: the lock's line is not sent round for it,
+     * and this one, which it has to itself, seldom. */
+    static struct { _Alignas(MP_CACHE_LINE) _Atomic(uint64_t) ms; } last;
+    if (atomic_load_explicit(&last.ms, memory_order_relaxed) == now && mp_options.purge > 0)
         return;
-    atomic_store_explicit(&ticked_ms, now, memory_order_relaxed);
+    atomic_store_explicit(&last.ms, now, memory_order_relaxed);
     for (unsigned node = 0; node < MP_NODES; node++) {
         struct pool *pool = &pools[node];
         if (!pool->oldest ||
@@ -275,7 +275,7 @@ void mp_pool_tick(uint64_t now) {
             continue;
         if (!mp_lock_try(&pool->lock))
             continue;
-        if (now - pool->regret_decay_ms >= REGRET_MS) {
+        if (mp_sys_ms_since(pool->regret_decay_ms, now) >= REGRET_MS) {
             pool->regret_slices -= (pool->regret_slices + 3) / 4;
             pool->regret_decay_ms = now;
         }

@@ -37,7 +37,7 @@ void mp_pool_settle(void);
 /* Slices in use on all nodes, at a glance. */
 uint32_t mp_pool_used(void);
 
-/* The same, and unmaps it: addresses have run out. */
+/* Gives back all that is free, and unmaps it: addresses have run out. */
 void mp_pool_let_go(void);
 
 /* The list of ownerless pages with free blocks, by class. Listing and the owner's last step (a CAS

@@ -13,7 +13,7 @@
  *   the old one did not, the pusher has thereby become the owner (it has "claimed" the page) and
  *   must settle it: keep it in a queue, retire it, or disown it again.
  * - collect: the owner exchanges the list for none and moves it to local_free. Until then the
- * blocks count as used, so a page with used == 0 has no block outside and may be retired.
+ *   blocks count as used, so a page with used == 0 has no block outside and may be retired.
  * - disown: the owner clears `owner`, then CASes {no blocks, OWNED} to 0. It fails when a push came
  *   in between; then the owner collects and decides again. A full page is disowned when its thread
  *   turns to another, so that whoever frees into it first takes it over: memory that a sleeping

@@ -73,7 +73,7 @@ MP_RACY static bool is_dense(uint32_t number) {
 
 void mp_thp_tick(uint64_t now) {
     uint64_t last = atomic_load_explicit(&last_ms, memory_order_relaxed);
-    if (now - last < APART_MS || !wanted() ||
+    if (mp_sys_ms_since(last, now) < APART_MS || !wanted() ||
         !atomic_compare_exchange_strong_explicit(&last_ms, &last, now, memory_order_relaxed,
                                                  memory_order_relaxed))
         return;

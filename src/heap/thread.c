@@ -1,7 +1,6 @@
 #include "heap/thread.h"
 
 #include <pthread.h>
-#include <string.h>
 
 #include "heap/arena.h"
 #include "heap/hooks.h"

@@ -1,11 +1,11 @@
 /* What a thread has: its current pages in thread-local storage, its heap, and the gate at which
  * slow paths wait while a copy of the process is made.
  *
- * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything but local_free and
- * until of a thread's own pages changes. It sets the heap's `busy`, then looks at the gate;
- * the copier closes the gate, then waits until nobody is busy. Both are sequentially consistent, so
- * one of the two sees the other. While the gate is closed, what still runs are pops and pushes of
- * single blocks.
+ * The gate. A slow section (mp_slow_enter .. mp_slow_leave) is where anything changes but
+ * local_free and until of a thread's own pages, its batches, and with check=full `rest`. It sets
+ * the heap's `busy`, then looks at the gate; the copier closes the gate, then waits until nobody is
+ * busy. Both are sequentially consistent, so one of the two sees the other. While the gate is
+ * closed, what still runs are pops and pushes of single blocks.
  *
  * Heaps are never freed, so that a page's number of its last heap always means something; a heap is
  * used again by the next thread. */
@@ -21,7 +21,7 @@
 #define MP_BATCHES     8u  /* destinations a thread may have blocks for at a time */
 #define MP_BATCH_COUNT 32u /* blocks in one at most */
 #define MP_MAILS       64u /* that can wait for a thread; if there are more, it looks everywhere */
-#define MP_BATCH_BYTES 4096u /* bytes in one at most (but one block always) */
+#define MP_BATCH_BYTES 4096u /* bytes with which one is full */
 
 /* Blocks of one page, freed by this thread and not handed over yet; linked first to last. */
 struct mp_batch {

@@ -71,6 +71,12 @@ uint64_t mp_sys_precise_ns(void);
 /* Monotonic milliseconds since an arbitrary start, of 1-4 ms grain: a read of the vDSO's page. */
 uint64_t mp_sys_now_ms(void);
 
+/* From then until `now`. Who has read the clock and then waited may come with a `now` that is
+ * earlier: 0. */
+static inline uint64_t mp_sys_ms_since(uint64_t then, uint64_t now) {
+    return now > then ? now - then : 0;
+}
+
 #ifdef MP_FAULTS
 /* The test build's switch: a call for which this answers non-zero fails with that errno. The name
  * is the system call's. NULL: nothing fails. */

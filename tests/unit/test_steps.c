@@ -11,10 +11,11 @@
 
 #include "heap/arena.h"
 #include "heap/census.h"
+#include "heap/elsewhere.h"
 #include "heap/hooks.h"
-#include "heap/pages.h"
 #include "heap_api.h"
 #include "invariants.h"
+#include "platform/lock.h"
 #include "platform/options.h"
 #include "unit.h"
 
@@ -412,6 +413,84 @@ START_TEST(a_thread_ends) {
 }
 END_TEST
 
+/* ---- a handler that forks ---- */
+
+enum { OF_2K = 1100 };
+static uint64_t fork_at;
+
+/* What fork does, in the parent, where it may: see preload/start.c. */
+static void fork_once(int signal) {
+    (void)signal;
+    if (++steps != fork_at || mp_lock_held || mp_slow_inside())
+        return;
+    mp_slow_enter();
+    mp_elsewhere_flush(mp_tls.heap);
+    mp_slow_leave();
+    mp_gate_close();
+    mp_gate_open(false);
+}
+
+static void *allocate_2k_and_wait(void *blocks) {
+    for (int i = 0; i < OF_2K; i++)
+        ((void **)blocks)[i] = t_malloc(2048);
+    for (int i = 0; i < OF_2K; i++) {
+        if (i % 32 < 2) /* its full pages are nobody's until it frees into them */
+            t_free(((void **)blocks)[i]);
+    }
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    return NULL;
+}
+
+static int next_of_2k(int i) {
+    return (i + 1) % 32 ? i + 1 : i + 3;
+}
+
+/* Batches are filled outside slow sections: two blocks of this size are a full one. */
+START_TEST(a_handler_forks_while_a_batch_is_begun_or_filled) {
+    static void *blocks[OF_2K];
+    pthread_t thread;
+    start();
+    signal(SIGTRAP, fork_once);
+    t_free(t_malloc(2048)); /* it has a heap */
+    pthread_barrier_init(&barrier, NULL, 2);
+    ck_assert_int_eq(pthread_create(&thread, NULL, allocate_2k_and_wait, blocks), 0);
+    pthread_barrier_wait(&barrier);
+    int at = 2;
+    for (int begun = 0; begun < 2; begun++) {
+        fork_at = steps = 0;
+        while (fork_at <= steps) { /* until it ends before it comes to that instruction */
+            if (at % 32 == 31) {   /* two of one page follow */
+                t_free(blocks[at]);
+                at = next_of_2k(at);
+            }
+            mp_slow_enter();
+            mp_elsewhere_flush(mp_tls.heap);
+            mp_slow_leave();
+            ck_assert_int_lt(at, OF_2K - 4);
+            if (begun) {
+                t_free(blocks[at]);
+                at = next_of_2k(at);
+            }
+            fork_at += UNIT_ASAN ? 5 : 1;
+            steps = 0;
+            step_on();
+            t_free(blocks[at]);
+            step_off();
+            at = next_of_2k(at);
+        }
+        ck_assert_uint_gt(fork_at, 40);
+    }
+    for (; at < OF_2K; at = next_of_2k(at))
+        t_free(blocks[at]);
+    look();
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    t_free(t_malloc(2048));
+    look();
+}
+END_TEST
+
 /* ---- a forked child ---- */
 
 static void free_lost_by_steps(void *unused) {
@@ -475,6 +554,7 @@ int main(void) {
         samples_of_another_thread_are_freed,
         pages_of_a_thread_that_ended_are_adopted,
         a_thread_ends,
+        a_handler_forks_while_a_batch_is_begun_or_filled,
         blocks_of_a_lost_thread_are_freed,
         samples_of_a_lost_thread_are_freed,
     };
