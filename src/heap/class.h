@@ -39,6 +39,9 @@ extern MP_HIDDEN struct mp_class mp_classes[MP_CLASSES];         /* constant aft
  * least 2^64 / 8192 less a carry below 2^48, which is far above. So the product is within the limit
  * for the starts of blocks and for no other pointer, near or far. */
 #define MP_INVERSE_LIMIT 0x20000u
+/* The same within any page, for the starts of blocks of any class: below 2^20 and, for what is
+ * none, 2^64 / 65536 less that carry. */
+#define MP_INVERSE_LIMIT_ANY (MP_INVERSE_LIMIT * MP_MEDIUM_SLICES)
 
 void mp_class_init(void);
 

@@ -169,21 +169,36 @@ void *mp_calloc(size_t count, size_t size, const void *caller) {
 
 /* Blocks of a class stand at multiples of its size from a slice's start, so a class whose size is a
  * multiple of the alignment is aligned by itself. */
-void *mp_memalign(size_t align, size_t size, const void *caller) {
+static unsigned aligned_class(size_t align, size_t size) {
+    unsigned class = mp_class_of(size < align ? align : (size + align - 1) & -align);
+    while (class < MP_CLASSES && mp_class_size(class) & (align - 1))
+        class ++;
+    return class;
+}
+
+static MP_NOINLINE void *memalign_slow(size_t align, size_t size, const void *caller) {
     mp_misuse_caller(caller, "memalign");
-    if (align <= 16) {
-        void *block = mp_malloc_fast(size);
-        return block ? block : mp_malloc_slow(size, caller);
-    }
+    if (align <= 16)
+        return mp_malloc_slow(size, caller);
     if (align <= MP_MEDIUM_MAX && size <= MP_MEDIUM_MAX) {
-        size_t rounded = size ? (size + align - 1) & ~(align - 1) : align;
-        unsigned class = mp_class_of(rounded);
-        while (class < MP_CLASSES && mp_class_size(class) % align != 0)
-            class ++;
+        unsigned class = aligned_class(align, size);
         if (class < MP_CLASSES)
             return alloc_class(class, size);
     }
     return mp_large_alloc(size, align, false);
+}
+
+void *mp_memalign(size_t align, size_t size, const void *caller) {
+    void *block = NULL;
+    if (align <= 16) {
+        block = mp_malloc_fast(size);
+    } else if (align <= MP_SMALL_MAX && size <= MP_SMALL_MAX - align) {
+        unsigned class = mp_class_of(size < align ? align : (size + align - 1) & -align);
+        /* Before there is a heap no class has a size, nor a block. */
+        if (MP_LIKELY((mp_classes[class].size & (align - 1)) == 0))
+            block = mp_malloc_class_fast(class);
+    }
+    return MP_LIKELY(block != NULL) ? block : memalign_slow(align, size, caller);
 }
 
 /* ---- free ---- */
@@ -252,10 +267,11 @@ static bool free_shared(struct mp_page *page, struct mp_block *block) {
 }
 
 /* Is `pointer` the start of a block of this page that a program may hold? */
-static bool is_block(const struct mp_page *page, uintptr_t pointer) {
+MP_INLINE bool is_block(const struct mp_page *page, uintptr_t pointer) {
+    const struct mp_class *class = &mp_classes[page->class];
     size_t offset = pointer - page->start;
-    uint32_t size = mp_classes[page->class].size;
-    return offset % size == 0 && offset / size < page->carved &&
+    return offset * class->inverse < MP_INVERSE_LIMIT_ANY &&
+           offset < (size_t)page->carved * class->size &&
            !mp_block_is_free((const struct mp_block *)pointer) &&
            !mp_block_is_twin((const struct mp_block *)pointer);
 }
@@ -323,6 +339,9 @@ void mp_free_slow(void *pointer, const void *caller) {
 
 /* What realloc needs to know of a block; size 0: it is none. */
 static size_t live_size(const void *pointer, struct mp_page **page) {
+    *page = mp_page_guess((uintptr_t)pointer);
+    if (MP_LIKELY(mp_page_kind(*page) == MP_KIND_SMALL && is_block(*page, (uintptr_t)pointer)))
+        return mp_classes[(*page)->class].size;
     *page = mp_arena_find_head((uintptr_t)pointer);
     if (!*page)
         return mp_huge_size(pointer);
@@ -353,7 +372,8 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     }
     /* In its place: the same class, or a block that would shrink by less than half. */
     if (old <= MP_MEDIUM_MAX && size <= old && (size > old / 2 || old <= 32)) {
-        if (MP_UNLIKELY(mp_hooks.resized && page && mp_shared_has_sample(page, pointer))) {
+        if (MP_UNLIKELY(page && mp_page_kind(page) != MP_KIND_SMALL && mp_hooks.resized &&
+                        mp_shared_has_sample(page, pointer))) {
             mp_misuse_caller(caller, "realloc");
             mp_hooks.resizing(pointer);
             mp_hooks.resized(pointer, size, old);

@@ -22,16 +22,18 @@ void mp_free_event(struct mp_page *page);
 /* malloc's fast path: the head of the current page's list, if its key is right, which of an empty
  * list it is not, nor of one that the program has overwritten. No counter, no atomic. The block is
  * the one that was freed last, if it was this page's. NULL: mp_malloc_slow is to be asked. */
-MP_INLINE void *mp_malloc_fast(size_t size) {
-    if (MP_UNLIKELY(MP_ORACLE || size > MP_TABLE_MAX))
-        return NULL;
-    struct mp_page *page = mp_tls.page[mp_class_table[size]];
+MP_INLINE void *mp_malloc_class_fast(unsigned class) {
+    struct mp_page *page = mp_tls.page[class];
     struct mp_block *block = page->local_free;
-    if (MP_UNLIKELY(!mp_block_is_free(block)))
+    if (MP_UNLIKELY(MP_ORACLE || !mp_block_is_free(block)))
         return NULL;
     page->local_free = mp_page_next_block(block);
     block->key = 0;
     return block;
+}
+
+MP_INLINE void *mp_malloc_fast(size_t size) {
+    return MP_LIKELY(size <= MP_TABLE_MAX) ? mp_malloc_class_fast(mp_class_table[size]) : NULL;
 }
 
 /* free's fast path, for a block of a small page that this thread owns and that holds no sample.

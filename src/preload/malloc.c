@@ -134,9 +134,11 @@ static void *align_any(size_t align, size_t size, const void *caller) {
         errno = EINVAL;
         return NULL;
     }
-    size_t rounded = 16;
-    while (rounded < align)
-        rounded *= 2;
+    size_t rounded = align < 16 ? 16 : align;
+    if (MP_UNLIKELY(!is_power_of_two(rounded))) {
+        for (rounded = 16; rounded < align;)
+            rounded *= 2;
+    }
     if (MP_UNLIKELY(__interceptor_memalign != NULL))
         return __interceptor_memalign(rounded, size);
     return or_enomem(mp_memalign(rounded, size, caller));

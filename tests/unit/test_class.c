@@ -80,6 +80,19 @@ START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_slice) {
 }
 END_TEST
 
+START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_page) {
+    mp_class_init();
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        const struct mp_class *class = &mp_classes[c];
+        for (uintptr_t offset = 0; offset < class->slices * MP_SLICE_SIZE; offset++) {
+            bool start = offset % class->size == 0;
+            if ((offset * class->inverse < MP_INVERSE_LIMIT_ANY) != start)
+                ck_abort_msg("size %u, offset %zu", class->size, (size_t)offset);
+        }
+    }
+}
+END_TEST
+
 START_TEST(an_offset_within_a_slice_that_is_no_multiple_gives_a_number_above_2_to_the_30) {
     mp_class_init();
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
@@ -125,6 +138,7 @@ int main(void) {
     suite_add_tcase(suite, table);
     TCase *inverse = tcase_create("inverse");
     UNIT_CASE(inverse, the_inverse_tells_block_starts_from_all_else_within_a_slice);
+    UNIT_CASE(inverse, the_inverse_tells_block_starts_from_all_else_within_a_page);
     UNIT_CASE(inverse,
               an_offset_within_a_slice_that_is_no_multiple_gives_a_number_above_2_to_the_30);
     UNIT_CASE(inverse, an_offset_beyond_the_slice_is_never_taken_for_a_block_start);
