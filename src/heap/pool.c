@@ -21,10 +21,10 @@
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
  * is in use, or ALLOWANCE_MIN. Where purging proved wrong lately, i.e. purged memory was asked for
- * again within REGRET_MS, it is as much as was, but no more than what is in use, than a sixteenth
- * of the most that ever was, or than REGRET_MIN, whichever is most: a page that is purged and
- * touched again costs as much as a hundred calls of malloc, and memory for memory the program loses
- * nothing by it. So a program that frees everything keeps little, whatever it did before. */
+ * again within REGRET_MS, it is as much as was, but no more than twice what is in use, than a
+ * sixteenth of the most that ever was, or than REGRET_MIN, whichever is most: a page that is purged
+ * and touched again costs as much as a hundred calls of malloc. A program that frees everything
+ * keeps little, whatever it did before. */
 #define ALLOWANCE_MIN 16u /* slices: 1 MiB */
 #define REGRET_MIN    64u /* slices: 4 MiB */
 #define REGRET_MS     100u
@@ -192,7 +192,7 @@ static uint32_t allowance(const struct pool *pool) {
         return UINT32_MAX;
     if (mp_options.purge == 0)
         return 0;
-    uint32_t regret = pool->regret_slices, cap = pool->used_slices;
+    uint32_t regret = pool->regret_slices, cap = 2 * pool->used_slices;
     if (cap < pool->peak_slices / 16)
         cap = pool->peak_slices / 16;
     if (cap < REGRET_MIN)
