@@ -17,6 +17,8 @@
 #define EXACT_BINS 32
 #define BINS       112
 #define FIT_TRIES  8
+#define JOIN_MIN   16u /* slices */
+#define JOIN_TRIES 16u
 
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
@@ -336,8 +338,51 @@ static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     return bin_find(&pool->bins[CLEAN], slices);
 }
 
+static bool may_join(const struct mp_page *page, const struct mp_page *self) {
+    return span_neighbour(page, self, DIRTY) || span_neighbour(page, self, CLEAN);
+}
+
+/* Makes a dirty span long enough by its clean neighbours: of the pages that the program is about to
+ * touch, at least a quarter need not be had from the system. NULL: there is none. */
+static struct mp_page *join(struct pool *pool, uint32_t want) {
+    uint32_t number = pool->newest;
+    for (unsigned i = 0; number && i < JOIN_TRIES; i++) {
+        struct mp_page *dirty = mp_arena_page(number), *first = dirty, *end = dirty + dirty->slices;
+        const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
+        number = dirty->older;
+        if (dirty->slices < want / 4)
+            continue;
+        while (end - first < want && end < &range->meta[range->limit] && may_join(end, dirty))
+            end += end->slices;
+        bool from_left = end - first < want;
+        while (end - first < want && first > &range->meta[range->first] &&
+               may_join(first - 1, dirty))
+            first = mp_arena_page((first - 1)->head);
+        if (end - first < want)
+            continue;
+        uint32_t surplus = (uint32_t)(end - first) - want, slices;
+        enum state state = DIRTY; /* of the last that was added, which the surplus is part of */
+        for (struct mp_page *page = first; page < end; page += slices) {
+            slices = page->slices;
+            if (from_left ? page == first : page + slices == end)
+                state = state_of(page);
+            span_remove(pool, page);
+        }
+        struct mp_page *joined = from_left ? first + surplus : first;
+        mp_page_set_kind(joined, MP_KIND_NONE); /* so that the surplus does not merge with it */
+        mp_page_set_kind(joined + want - 1, MP_KIND_NONE);
+        if (surplus)
+            span_insert(pool, from_left ? first : joined + want, surplus, state);
+        span_insert(pool, joined, want, DIRTY);
+        return bin_find(&pool->bins[DIRTY], want);
+    }
+    return NULL;
+}
+
 static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, uint64_t now) {
     struct mp_page *page = bin_find(&pool->bins[DIRTY], slices);
+    if (!page && slices >= JOIN_MIN)
+        page = join(pool, slices);
     if (page)
         return page;
     page = bin_find(&pool->bins[CLEAN], slices);

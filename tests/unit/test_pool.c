@@ -135,6 +135,50 @@ START_TEST(what_is_given_is_taken_again_before_new_memory) {
 }
 END_TEST
 
+/* Two neighbours of 20, the first or the second of them dirty, the other clean. */
+static struct mp_page *dirty_beside_clean(bool first_is_dirty) {
+    struct mp_page *first = take_some(20), *second = take_some(20);
+    take_some(1);
+    ck_assert_ptr_eq(second, first + 20);
+    touch(first);
+    touch(second);
+    give(first_is_dirty ? second : first);
+    mp_pool_trim();
+    purge_after(MP_TIME_OFF);
+    give(first_is_dirty ? first : second);
+    ck_assert_uint_eq(dirty(), 20);
+    return first;
+}
+
+START_TEST(a_dirty_span_too_short_is_joined_by_its_clean_neighbours) {
+    for (int side = 0; side < 2; side++) {
+        purge_after(HOUR);
+        struct mp_page *first = dirty_beside_clean(side == 0);
+        bool zero = true;
+        struct mp_page *joined = take(30, 1, &zero);
+        ck_assert_ptr_eq(joined, side == 0 ? first : first + 10);
+        ck_assert(!zero);
+        ck_assert_uint_eq(dirty(), 0);
+        ck_assert_invariants();
+        struct mp_page *rest = take(10, 1, &zero); /* what is left of the clean one */
+        ck_assert_ptr_eq(rest, side == 0 ? first + 30 : first);
+        ck_assert(zero);
+        ck_assert_invariants();
+    }
+}
+END_TEST
+
+START_TEST(a_dirty_span_much_too_short_is_left) {
+    purge_after(HOUR);
+    dirty_beside_clean(true);
+    bool zero = false;
+    take(81, 1, &zero);
+    ck_assert(zero);
+    ck_assert_uint_eq(dirty(), 20);
+    ck_assert_invariants();
+}
+END_TEST
+
 START_TEST(a_span_shrinks_and_extends_in_place) {
     bool zero;
     purge_after(HOUR);
@@ -545,6 +589,8 @@ int main(void) {
     UNIT_CASE(spans, a_span_starts_at_the_alignment_asked_for);
     UNIT_CASE_PRISTINE(spans, neighbours_merge_in_whatever_order_they_are_given);
     UNIT_CASE_PRISTINE(spans, what_is_given_is_taken_again_before_new_memory);
+    UNIT_CASE_PRISTINE(spans, a_dirty_span_too_short_is_joined_by_its_clean_neighbours);
+    UNIT_CASE_PRISTINE(spans, a_dirty_span_much_too_short_is_left);
     UNIT_CASE_PRISTINE(spans, a_span_shrinks_and_extends_in_place);
     UNIT_CASE_PRISTINE(spans, a_span_does_not_extend_over_a_used_one_or_the_ranges_end);
     suite_add_tcase(suite, spans);
