@@ -14,7 +14,7 @@
 
 #define OS_PAGE 4096u
 #define KEEP_MS 50u /* a current page that was refilled, or found in use, since is kept */
-#define NEAR    4u  /* blocks that a list has when a sample is near */
+#define NEAR    16u /* blocks that a list has when a sample is near */
 #define CADENCE                                                                                    \
     256u /* frees into a current page until it is looked at, at most, while it is in use */
 
@@ -109,25 +109,31 @@ static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32
     return next;
 }
 
-/* Charges the list, `most` blocks of the `free` ones at most, and allows pushes: `looks` of them,
- * or as many as there are blocks left to the sample. One at least, since nothing forbids a push:
- * that one is taken back by mp_pages_event. */
-static void lend(struct mp_bin *bin, struct mp_page *page, uint32_t free, uint64_t most,
-                 uint32_t looks) {
-    if (MP_UNLIKELY(free > most)) {
-        uint32_t keep = (uint32_t)most;
-        if (keep) {
-            bin->rest = cut(page, page->local_free, keep);
-        } else {
+/* Charges the list of `free` blocks, and allows pushes: `looks` of them, or as many as there are
+ * blocks left to the sample. One at least, since nothing forbids a push: that one is taken back by
+ * mp_pages_event.
+ *
+ * Near a sample the list is cut short, so that pushes can be allowed, too: a thread that frees and
+ * allocates in turns comes to the sample in a few such steps. To cut is to walk, and so is to count
+ * what is left of the list; hence NEAR, whatever is left to the sample. */
+static void lend(struct mp_bin *bin, struct mp_page *page, uint32_t free, uint32_t looks) {
+    uint64_t left = bin->sample_at - bin->allocated;
+    if (MP_UNLIKELY(left / 2 < free)) {
+        uint32_t keep = left > 2 * NEAR ? NEAR : (uint32_t)(left - left / 2);
+        if (keep > free)
+            keep = free;
+        if (keep == 0) {
             bin->rest = page->local_free;
             page->local_free = mp_page_end(page);
+        } else if (keep < free) {
+            bin->rest = cut(page, page->local_free, keep);
         }
         bin->rest_count = bin->rest ? free - keep : 0;
         free = keep;
     }
     bin->lent = free;
     bin->allocated += free;
-    uint64_t left = bin->sample_at - bin->allocated;
+    left = bin->sample_at - bin->allocated;
     set_window(bin, page, left > looks ? looks : left ? (uint32_t)left : 1);
 }
 
@@ -292,10 +298,10 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
         page->local_free = mp_page_next_block(*block);
         bin->allocated++;
         mp_bin_sample_in(bin, mp_hooks.countdown(heap, class));
-        lend(bin, page, free - 1, bin->sample_at - bin->allocated, looks);
+        lend(bin, page, free - 1, looks);
         return MP_REFILL_SAMPLE;
     }
-    lend(bin, page, free, bin->sample_at - bin->allocated, looks);
+    lend(bin, page, free, looks);
     return MP_REFILL_LIST;
 }
 
@@ -303,10 +309,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
 
 /* The pushes that were allowed have come. For a while after blocks were asked of it the page is
  * left alone. Then the thread has perhaps turned to other things: the page is looked at again when
- * all that is out may be back, and goes if it is, unless blocks were handed out in between.
- *
- * Near a sample the list is cut short, so that pushes can be allowed again: a thread that frees and
- * allocates in turns comes to the sample in a few such steps. */
+ * all that is out may be back, and goes if it is, unless blocks were handed out in between. */
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     unsigned class = page->class;
     struct mp_bin *bin = &heap->bins[class];
@@ -338,11 +341,7 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
             bin->looked_ms = (uint32_t)now;
     }
     set_window(bin, page, used);
-    uint32_t free = page->carved - used;
-    uint64_t left = bin->sample_at - bin->allocated, most = left;
-    if (left / 2 < free)
-        most = left > 2 * NEAR ? NEAR : left - left / 2;
-    lend(bin, page, free, most, in_use ? cadence(page) : used);
+    lend(bin, page, page->carved - used, in_use ? cadence(page) : used);
 }
 
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
