@@ -67,12 +67,6 @@ void *malloc(size_t size) {
     return malloc_slow(size, CALLER);
 }
 
-extern void *own_malloc(size_t size) __attribute__((alias("malloc"), visibility("hidden")));
-
-bool mp_malloc_is_first(void) {
-    return malloc == own_malloc;
-}
-
 void free(void *pointer) {
     if (MP_LIKELY(mp_free_fast(pointer)))
         return;

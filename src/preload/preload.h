@@ -10,13 +10,6 @@
 /* False when this library is loaded but is not the process's allocator: then it stays passive. */
 extern bool mp_active;
 
-/* malloc is ours for everybody: nobody who stands before us in the loader's order passes it on. In
- * a program that is not position-independent the answer may be no though it is. */
-bool mp_malloc_is_first(void);
-
-/* operator new and delete need not go by malloc and free. */
-extern bool mp_new_is_direct;
-
 /* malloc_stats's text, to stderr or to where log= points. */
 void mp_stats_print(bool to_stderr);
 

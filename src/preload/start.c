@@ -120,7 +120,6 @@ __attribute__((constructor(101))) static void start(void) {
             say_passive();
         return;
     }
-    mp_new_is_direct = mp_malloc_is_first();
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     if (!secure) { /* there, nothing is to be read or written: there is no profile either */
         mp_dump_start();

@@ -1,6 +1,6 @@
 /*
- * C++'s operators over the library: every form of new and delete, alignment, std::bad_alloc and the new-handler. Two
- * of them are the library's, and the others libstdc++'s, which call those or malloc.
+ * C++'s operators over the library: every form of new and delete, alignment, std::bad_alloc and the new-handler.
+ * libstdc++'s own operators call malloc; should the library export its own, all of this must still hold.
  */
 #include "common.h"
 
