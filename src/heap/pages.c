@@ -288,8 +288,8 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
         verify_free(page);
     bin->looked_ms = (uint32_t)now;
     bin->idle_at = UINT64_MAX;
-    uint32_t looks = page->carved - free;
-    if (looks == 0)
+    uint32_t looks = mp_page_used(page) - mp_remote_count(page); /* pushes that may come */
+    if (looks == 0 || looks > mp_page_blocks(page)) /* who asks again, or others just pushed */
         looks = free;
     if (looks > cadence(page))
         looks = cadence(page);

@@ -23,7 +23,7 @@
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
  * is in use, or ALLOWANCE_MIN. Where purging proved wrong lately, i.e. purged memory was asked for
- * again within REGRET_MS, it is as much as was, but no more than twice what is in use, than a
+ * again within REGRET_MS, it is as much as was, but no more than what is in use, than a
  * sixteenth of the most that ever was, or than REGRET_MIN, whichever is most: a page that is purged
  * and touched again costs as much as a hundred calls of malloc. A program that frees everything
  * keeps little, whatever it did before. */
@@ -189,12 +189,22 @@ static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices
 
 /* ---- purging ---- */
 
-static uint32_t allowance(const struct pool *pool) {
+/* A quarter is forgotten in each REGRET_MS, whether or not anybody was here meanwhile. */
+static void forget_regret(struct pool *pool, uint64_t now) {
+    uint64_t times = mp_sys_ms_since(pool->regret_decay_ms, now) / REGRET_MS;
+    if (times)
+        pool->regret_decay_ms = now;
+    for (; times > 0 && pool->regret_slices > 0; times--)
+        pool->regret_slices -= (pool->regret_slices + 3) / 4;
+}
+
+static uint32_t allowance(struct pool *pool, uint64_t now) {
     if (mp_options.purge == MP_TIME_OFF)
         return UINT32_MAX;
     if (mp_options.purge == 0)
         return 0;
-    uint32_t regret = pool->regret_slices, cap = 2 * pool->used_slices;
+    forget_regret(pool, now);
+    uint32_t regret = pool->regret_slices, cap = pool->used_slices;
     if (cap < pool->peak_slices / 16)
         cap = pool->peak_slices / 16;
     if (cap < REGRET_MIN)
@@ -244,6 +254,11 @@ static void purge_down(struct pool *pool, uint64_t now, uint32_t keep) {
         ;
 }
 
+static void purge_to_allowance(struct pool *pool) {
+    uint64_t now = mp_sys_now_ms();
+    purge_down(pool, now, allowance(pool, now));
+}
+
 static void purge_aged(struct pool *pool, uint64_t now) {
     while (pool->oldest && now >= pool->retry_ms &&
            now >= mp_arena_page(pool->oldest)->freed_ms + mp_options.purge &&
@@ -277,10 +292,6 @@ void mp_pool_tick(uint64_t now) {
             continue;
         if (!mp_lock_try(&pool->lock))
             continue;
-        if (mp_sys_ms_since(pool->regret_decay_ms, now) >= REGRET_MS) {
-            pool->regret_slices -= (pool->regret_slices + 3) / 4;
-            pool->regret_decay_ms = now;
-        }
         purge_aged(pool, now);
         mp_lock_drop(&pool->lock);
     }
@@ -379,9 +390,10 @@ static struct mp_page *join(struct pool *pool, uint32_t want) {
     return NULL;
 }
 
-static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, uint64_t now) {
+static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, bool padded,
+                                 uint64_t now) {
     struct mp_page *page = bin_find(&pool->bins[DIRTY], slices);
-    if (!page && slices >= JOIN_MIN)
+    if (!page && slices >= JOIN_MIN && !padded)
         page = join(pool, slices);
     if (page)
         return page;
@@ -419,7 +431,7 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
     uint64_t now = mp_sys_now_ms();
     uint32_t padded = slices + align - 1;
     mp_lock_take(&pool->lock);
-    struct mp_page *page = find_span(pool, node, padded, now);
+    struct mp_page *page = find_span(pool, node, padded, align > 1, now);
     if (!page) {
         mp_lock_drop(&pool->lock);
         return NULL;
@@ -469,7 +481,7 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
     pool->used_slices -= slices;
     span_insert(pool, page, slices, DIRTY);
     if (!mp_lock_all_mine) /* else all others wait for this */
-        purge_down(pool, mp_sys_now_ms(), allowance(pool));
+        purge_to_allowance(pool);
     mp_lock_drop(&pool->lock);
 }
 
@@ -477,7 +489,7 @@ void mp_pool_settle(void) {
     for (unsigned node = 0; node < MP_NODES; node++) {
         struct pool *pool = &pools[node];
         mp_lock_take(&pool->lock);
-        purge_down(pool, mp_sys_now_ms(), allowance(pool));
+        purge_to_allowance(pool);
         mp_lock_drop(&pool->lock);
     }
 }
@@ -489,7 +501,7 @@ void mp_pool_shrink(struct mp_page *page, uint32_t keep) {
     page->slices = keep;
     pool->used_slices -= excess;
     span_insert(pool, page + keep, excess, DIRTY);
-    purge_down(pool, mp_sys_now_ms(), allowance(pool));
+    purge_to_allowance(pool);
     mp_lock_drop(&pool->lock);
 }
 
