@@ -406,6 +406,33 @@ START_TEST(a_current_page_goes_back_when_its_thread_has_long_been_elsewhere) {
 }
 END_TEST
 
+static void *free_200_more(void *blocks_of_it) {
+    free_blocks(blocks_of_it, 200);
+    return NULL;
+}
+
+/* What others have freed into it by then brings no push of its owner's. */
+START_TEST(a_page_that_comes_back_into_use_goes_back_too) {
+    mp_options.purge = 0;
+    uint32_t count = blocks_in_page(64);
+    size_t before = used_slices();
+    void *others[MOST / 8];
+    allocate(blocks, count, 64);
+    struct mp_page *page = page_of(blocks[0]);
+    allocate(others, count, 64); /* all of another page */
+    free_blocks(blocks, 800);    /* it is this thread's again, and in its queue */
+    unit_in_thread(free_200_more, blocks + 800);
+    void *one = t_malloc(64); /* from the first again */
+    ck_assert_ptr_eq(page_of(one), page);
+    usleep(60000);
+    free_blocks(blocks + 1000, count - 1000);
+    t_free(one);
+    ck_assert_invariants();
+    ck_assert_uint_eq(used_slices(), before + 1);
+    free_blocks(others, count);
+}
+END_TEST
+
 START_TEST(a_circle_of_free_blocks_gives_no_page_away) {
     mp_options.misuse = MP_MISUSE_REPORT;
     allocate(blocks, 200, 64);
@@ -669,6 +696,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(queues, trim_keeps_what_is_live);
     UNIT_CASE(queues, a_lone_block_keeps_its_page_for_a_while);
     UNIT_CASE_PRISTINE(queues, a_current_page_goes_back_when_its_thread_has_long_been_elsewhere);
+    UNIT_CASE_PRISTINE(queues, a_page_that_comes_back_into_use_goes_back_too);
     UNIT_CASE_PRISTINE(queues, a_circle_of_free_blocks_gives_no_page_away);
     UNIT_CASE_PRISTINE(queues, check_full_finds_a_free_block_that_was_overwritten);
     UNIT_CASE_PRISTINE(queues, a_damaged_list_gives_no_block_twice_and_none_of_another_page);
