@@ -339,8 +339,11 @@ void mp_free_slow(void *pointer, const void *caller) {
 
 /* What realloc needs to know of a block; size 0: it is none. */
 static size_t live_size(const void *pointer, struct mp_page **page) {
+    /* The commonest case first. That the guess is right comes before all else: a wrong one's page
+     * may be in the making. */
     *page = mp_page_guess((uintptr_t)pointer);
-    if (MP_LIKELY(mp_page_kind(*page) == MP_KIND_SMALL && is_block(*page, (uintptr_t)pointer)))
+    if (MP_LIKELY((uintptr_t)pointer - (*page)->start < MP_SLICE_SIZE &&
+                  mp_page_kind(*page) == MP_KIND_SMALL && is_block(*page, (uintptr_t)pointer)))
         return mp_classes[(*page)->class].size;
     *page = mp_arena_find_head((uintptr_t)pointer);
     if (!*page)
