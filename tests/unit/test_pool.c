@@ -350,8 +350,7 @@ START_TEST(with_purge_off_everything_stays_until_it_is_trimmed) {
 }
 END_TEST
 
-START_TEST(purging_what_is_asked_for_again_teaches_to_keep_more) {
-    struct mp_page *row[ROW];
+static void take_row_and_regret(struct mp_page **row) {
     purge_after(HOUR);
     struct mp_page *most = take_some(1600);
     take_row(row);
@@ -359,6 +358,11 @@ START_TEST(purging_what_is_asked_for_again_teaches_to_keep_more) {
     most = take_some(1600);
     touch(most);
     give(most);
+}
+
+START_TEST(purging_what_is_asked_for_again_teaches_to_keep_more) {
+    struct mp_page *row[ROW];
+    take_row_and_regret(row);
     give_every_second(row, 150);
     ck_assert_uint_eq(dirty(), 150);
     /* But not more than is in use, or a sixteenth of the peak. */
@@ -371,13 +375,7 @@ END_TEST
 /* Neither a tick nor a call is needed for that, only time. */
 START_TEST(what_purging_taught_is_forgotten_in_time) {
     struct mp_page *row[ROW];
-    purge_after(HOUR);
-    struct mp_page *most = take_some(1600);
-    take_row(row);
-    give(most);
-    most = take_some(1600);
-    touch(most);
-    give(most);
+    take_row_and_regret(row);
     give_every_second(row, 100);
     ck_assert_uint_eq(dirty(), 100);
     mp_pool_trim();
