@@ -54,6 +54,7 @@ struct pool {
     uint32_t used_slices, peak_slices;
     uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
+    bool locked; /* memory has been found to be: see note_locked */
     uint64_t regret_decay_ms, last_purge_ms, retry_ms;
     uint64_t purges, purged_slices;
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
@@ -217,10 +218,24 @@ static uint32_t allowance(struct pool *pool, uint64_t now) {
     return most > regret ? most : regret;
 }
 
-static bool give_back(const struct mp_page *page, uint32_t slices) {
+static bool give_back(const struct mp_page *page, uint32_t slices, bool *locked) {
     size_t size = (size_t)slices << MP_SLICE_SHIFT;
-    return mp_sys_madvise(page->start, size, MADV_DONTNEED) == 0 ||
-           mp_sys_madvise(page->start, size, MADV_DONTNEED_LOCKED) == 0;
+    *locked = mp_sys_madvise(page->start, size, MADV_DONTNEED) != 0;
+    return !*locked || mp_sys_madvise(page->start, size, MADV_DONTNEED_LOCKED) == 0;
+}
+
+/* What is mapped while memory is locked (mlockall) is resident from the first, touched or not: so
+ * is what counts as clean, then. */
+static void note_locked(struct pool *pool) {
+    uint32_t number;
+    pool->locked = true;
+    for (unsigned bin = 0; bin < BINS; bin++) {
+        while ((number = pool->bins[CLEAN].head[bin])) {
+            struct mp_page *page = mp_arena_page(number);
+            span_remove(pool, page);
+            span_insert(pool, page, page->slices, DIRTY);
+        }
+    }
 }
 
 /* Purges the oldest dirty span. The lock is dropped for the system call; meanwhile the span is in
@@ -232,8 +247,10 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
     mp_page_set_kind(page, MP_KIND_NONE);
     mp_page_set_kind(page + slices - 1, MP_KIND_NONE);
     mp_lock_drop(&pool->lock);
-    bool done = give_back(page, slices);
+    bool locked, done = give_back(page, slices, &locked);
     mp_lock_take(&pool->lock);
+    if (MP_UNLIKELY(locked && !pool->locked))
+        note_locked(pool);
     span_insert(pool, page, slices, done ? CLEAN : DIRTY);
     if (done) {
         pool->purges++;
@@ -345,8 +362,9 @@ static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     struct mp_page *page = mp_arena_page(number);
     for (uint32_t i = 0; i < count; i++)
         page[i].node = (uint8_t)node;
-    span_insert(pool, page, count, CLEAN);
-    return bin_find(&pool->bins[CLEAN], slices);
+    enum state state = pool->locked ? DIRTY : CLEAN;
+    span_insert(pool, page, count, state);
+    return bin_find(&pool->bins[state], slices);
 }
 
 static bool may_join(const struct mp_page *page, const struct mp_page *self) {

@@ -402,6 +402,24 @@ START_TEST(locked_memory_goes_back_too) {
 }
 END_TEST
 
+/* mlockall makes resident what nobody has used yet, too. */
+START_TEST(what_is_locked_before_its_first_use_goes_back_too) {
+    purge_after(0);
+    give(take_some(8));
+    struct mp_page *page = take_some(4);
+    const struct mp_page *unused = page + 4;
+    size_t size = 8 * MP_SLICE_SIZE;
+    touch(page);
+    ck_assert_int_eq(mlock((void *)page->start, size), 0);
+    ck_assert_uint_eq(resident(unused, 4), size / 2 / 4096);
+    give(page);
+    ck_assert_uint_eq(resident(unused, 4), 0);
+    ck_assert_uint_eq(dirty(), 0);
+    munlock((void *)page->start, size);
+    ck_assert_invariants();
+}
+END_TEST
+
 static int madvise_calls;
 
 static int fail_madvise(const char *name) {
@@ -618,6 +636,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(purge, with_purge_off_everything_stays_until_it_is_trimmed);
     UNIT_CASE_PRISTINE(purge, purging_what_is_asked_for_again_teaches_to_keep_more);
     UNIT_CASE_PRISTINE(purge, locked_memory_goes_back_too);
+    UNIT_CASE_PRISTINE(purge, what_is_locked_before_its_first_use_goes_back_too);
     UNIT_CASE_PRISTINE(purge, what_could_not_be_purged_stays_dirty_and_is_tried_again_in_a_while);
     suite_add_tcase(suite, purge);
     TCase *addresses = tcase_create("addresses");

@@ -43,15 +43,19 @@ static size_t next_size(uint64_t *state) {
     }
 }
 
-/* Allocates up to `most` bytes; fewer only when malloc gave NULL, which must set ENOMEM. */
+/* Allocates up to `most` bytes; fewer only when malloc gave NULL, which must set ENOMEM, again and
+ * again: a large block may find no room between others, and that is no measure of what there is. */
 static size_t fill(size_t most, uint64_t state) {
     size_t bytes = 0;
+    int refused = 0;
     while (bytes < most) {
         errno = 0;
         struct probe_block *block = probe_block_new(next_size(&state));
         if (block == NULL) {
             probe_check(errno == ENOMEM, "malloc gave NULL with errno %d under mlockall", errno);
-            break;
+            if (++refused == 16)
+                break;
+            continue;
         }
         block->next = list;
         list = block;
