@@ -122,11 +122,10 @@ MP_RACY static uint32_t pushes(const struct mp_bin *bin, const struct mp_page *p
     return until < window ? window - until : 0;
 }
 
-/* The calling thread's list: its memory is there, which that of others need not be. */
-static uint32_t own_list_length(const struct mp_page *page) {
+/* Of a list of the calling thread: its memory is there, which that of others need not be. */
+static uint32_t own_list_length(const struct mp_page *page, const struct mp_block *block) {
     uint32_t length = 0;
-    for (const struct mp_block *block = page->local_free;
-         mp_block_is_free(block) && length < page->carved; block = mp_page_next_block(block))
+    for (; mp_block_is_free(block) && length < page->carved; block = mp_page_next_block(block))
         length++;
     return length;
 }
@@ -139,7 +138,9 @@ MP_RACY static void add_current(struct mp_stats *stats, const struct mp_bin *bin
     uint32_t frees = pushes(bin, page), free;
     class->allocated += frees;
     if (own) {
-        uint32_t listed = own_list_length(page);
+        uint32_t listed = own_list_length(page, page->local_free);
+        if (bin->aside)
+            listed += own_list_length(page, bin->aside);
         class->allocated -= listed;
         free = listed + bin->rest_count;
         class->used -= free <= class->used ? free : class->used;

@@ -15,17 +15,9 @@ static void claimed(struct mp_heap *heap, struct mp_page *page) {
     if (heap) {
         mp_queue_own(heap, page);
         mp_queue_settle(heap, page);
-        return;
+    } else { /* a thread past its exit keeps nothing */
+        mp_queue_leave(page);
     }
-    /* A thread past its exit keeps nothing. */
-    do {
-        uint32_t used = mp_queue_collect(page);
-        if (used == 0) {
-            mp_queue_retire(page);
-            return;
-        }
-        mp_queue_arm(page, used, used);
-    } while (!mp_pool_list_and_disown(page));
 }
 
 /* The last block of a page may be freed by its owner, on the fast path, while others wait in

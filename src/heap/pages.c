@@ -13,14 +13,17 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
-#define KEEP_MS 50u /* a current page that was refilled, or found in use, since is kept */
 #define NEAR    16u /* blocks that a list has when a sample is near */
-#define CADENCE                                                                                    \
-    256u /* frees into a current page until it is looked at, at most, while it is in use */
+#define CALM    5u  /* how often in a row it counts that a page was found in use */
 
-static uint32_t cadence(const struct mp_page *page) {
-    uint32_t twice = 2 * mp_page_blocks(page);
-    return twice < CADENCE ? twice : CADENCE;
+/* Batches are handed over often enough, and no oftener: each wakes its page's cache line. */
+static void see_to_others(struct mp_heap *heap, uint64_t now) {
+    if (heap->batched > 0 && heap->flushed_ms != (uint32_t)now) {
+        heap->flushed_ms = (uint32_t)now;
+        mp_elsewhere_flush(heap);
+    }
+    if (atomic_load_explicit(&heap->mails, memory_order_relaxed) != heap->mails_read)
+        mp_elsewhere_read_mail(heap);
 }
 
 /* ---- the current page's list ----
@@ -35,7 +38,7 @@ static uint32_t cadence(const struct mp_page *page) {
  * out, and pushes afterwards, as many as `until` says there were. What has been charged is then
  * never less than what was handed out, and as long as the list and the pushes that are allowed are
  * together no more than the blocks before the sample, it cannot be missed. What the list may not
- * have is kept back in `rest`. */
+ * have is kept back in `rest`; what is put aside for a while (current_event) is charged with it. */
 
 static void set_window(struct mp_bin *bin, struct mp_page *page, uint32_t pushes) {
     page->until = pushes;
@@ -61,10 +64,21 @@ static void take_back(struct mp_bin *bin, struct mp_page *page) {
     uint32_t carved = page->carved, kept = bin->rest_count < carved ? bin->rest_count : carved;
     uint32_t free = 0, most = carved - kept;
     struct mp_block *block = page->local_free, *last = NULL;
-    for (; !mp_page_is_end(block) && mp_block_is_free(block) && free < most; free++) {
-        last = block;
-        block = mp_page_next_block(block);
+    for (;;) {
+        for (; mp_block_is_free(block) && free < most; free++) {
+            last = block;
+            block = mp_page_next_block(block);
+        }
+        if (!bin->aside || block != mp_page_end(page))
+            break;
+        block = bin->aside;
+        bin->aside = NULL;
+        if (last)
+            mp_page_link_block(last, block);
+        else
+            page->local_free = block;
     }
+    bin->aside = NULL;
     if (MP_UNLIKELY(block != mp_page_end(page))) {
         mp_misuse_overwritten(block, page);
         if (free == most) { /* a circle: what it leaves out is not known */
@@ -87,9 +101,6 @@ static void take_back(struct mp_bin *bin, struct mp_page *page) {
         bin->rest = NULL;
         bin->rest_count = 0;
     }
-    /* A damaged list may hold blocks twice. They are not all free unless they have their keys. */
-    if (free == carved && MP_UNLIKELY(!mp_queue_has_all_keys(page)))
-        free = 0;
     set_window(bin, page, carved - free);
 }
 
@@ -143,6 +154,22 @@ void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_bl
     block->key = mp_block_key(block);
     bin->rest = block;
     bin->rest_count++;
+}
+
+/* See current_event. */
+static void put_aside(struct mp_bin *bin, struct mp_page *page) {
+    struct mp_block *first = page->local_free, *next;
+    if (!mp_block_is_free(first) || mp_page_is_end(next = mp_page_next_block(first)))
+        return;
+    bin->aside = next;
+    mp_page_link_block(first, mp_page_end(page));
+}
+
+/* After how many pushes to look at the page, of as many as may come: soon, or when the last looks
+ * have found it in use, seldom. */
+static uint32_t next_look(const struct mp_bin *bin, uint32_t pushes) {
+    uint32_t least = bin->calm ? 8u << bin->calm : 1;
+    return pushes / 2 > least ? pushes / 2 : least;
 }
 
 /* The thread allocates from no page of this class. */
@@ -278,21 +305,27 @@ static void verify_free(const struct mp_page *page) {
 enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t now,
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
-    mp_elsewhere_flush(heap);
-    mp_elsewhere_read_mail(heap);
+    struct mp_page *page = mp_tls.page[class];
+    if (bin->aside) {
+        page->local_free = bin->aside;
+        bin->aside = NULL;
+        bin->calm += bin->calm < CALM;
+        if (has_list(page))
+            return MP_REFILL_LIST;
+    } else if (bin->current && page->until == bin->window) {
+        bin->calm = 0; /* nothing but malloc: what comes next may be nothing but free */
+    }
+    see_to_others(heap, now);
     uint32_t free = ready_current(heap, class);
     if (!free)
         return MP_REFILL_NONE;
-    struct mp_page *page = mp_tls.page[class];
+    page = mp_tls.page[class];
     if (MP_UNLIKELY(mp_options.check == MP_CHECK_FULL))
         verify_free(page);
-    bin->looked_ms = (uint32_t)now;
-    bin->idle_at = UINT64_MAX;
     uint32_t looks = mp_page_used(page) - mp_remote_count(page); /* pushes that may come */
     if (looks == 0 || looks > mp_page_blocks(page)) /* who asks again, or others just pushed */
         looks = free;
-    if (looks > cadence(page))
-        looks = cadence(page);
+    looks = next_look(bin, looks);
     if (MP_UNLIKELY(bin->sample_at == bin->allocated)) {
         *block = page->local_free;
         page->local_free = mp_page_next_block(*block);
@@ -307,78 +340,66 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
 
 /* ---- where blocks go to ---- */
 
-/* The pushes that were allowed have come. For a while after blocks were asked of it the page is
- * left alone. Then the thread has perhaps turned to other things: the page is looked at again when
- * all that is out may be back, and goes if it is, unless blocks were handed out in between. */
-static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
-    unsigned class = page->class;
-    struct mp_bin *bin = &heap->bins[class];
-    bool in_use = (uint32_t)now - bin->looked_ms < KEEP_MS;
-    mp_elsewhere_flush(heap);
-    mp_elsewhere_read_mail(heap);
-    if (in_use && MP_LIKELY(bin->sample_at - bin->allocated > bin->window)) {
-        bin->allocated += bin->window;
-        uint64_t left = bin->sample_at - bin->allocated;
-        bin->lent += bin->window;
-        uint32_t looks = cadence(page);
-        set_window(bin, page, left > looks ? looks : (uint32_t)left);
-        return;
-    }
-    take_back(bin, page);
-    uint32_t used = mp_page_used(page);
-    if (!in_use || mp_page_is_end(page->local_free))
-        used = mp_queue_collect(page);
-    if (!in_use) {
-        if (used == 0) {
-            mp_page_clear_flag(page, MP_PAGE_CURRENT);
-            no_current(bin, class);
-            mp_queue_retire(page);
-            return;
-        }
-        in_use = bin->idle_at != UINT64_MAX && bin->idle_at != bin->allocated;
-        bin->idle_at = in_use ? UINT64_MAX : bin->allocated;
-        if (in_use)
-            bin->looked_ms = (uint32_t)now;
-    }
-    set_window(bin, page, used);
-    lend(bin, page, page->carved - used, in_use ? cadence(page) : used);
-}
-
-void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
-    if (mp_page_flags(page) & MP_PAGE_CURRENT)
-        current_event(heap, page, now);
-    else
-        mp_queue_resettle(heap, page);
-}
-
-/* ---- everything given back; a thread's end ---- */
-
 /* The current page becomes one like others. */
 static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_arena_page_or_null(bin->current);
     if (page) {
         take_back(bin, page);
+        /* A damaged list may hold blocks twice: not all are free unless they have their keys. */
+        if (mp_page_used(page) == 0 && MP_UNLIKELY(!mp_queue_has_all_keys(page)))
+            set_window(bin, page, page->carved);
         mp_page_clear_flag(page, MP_PAGE_CURRENT);
         no_current(bin, class);
     }
     return page;
 }
 
-static void leave_page(struct mp_page *page) {
-    for (;;) {
-        uint32_t used = mp_queue_collect(page);
-        if (used == 0) {
-            mp_queue_retire(page);
-            return;
-        }
-        mp_queue_arm(page, used, used);
-        mp_page_set_owner(page, 0);
-        bool room = used < mp_page_blocks(page);
-        if (room ? mp_pool_list_and_disown(page) : mp_remote_disown(page))
-            return;
+/* The pushes that were allowed have come. A current page is watched for a thread that frees all it
+ * has, perhaps to sleep then: nobody else could take its pages away. So the list is put aside, all
+ * but its last block; if malloc has not come for it (mp_pages_refill) by the next time, the page
+ * stops to be current, and is one that goes when it is empty (queue.h). To have it back costs
+ * little, but to have another when it went some thousand instructions: once per step of the clock
+ * at most.
+ *
+ * Nothing is walked along or counted until then, since the blocks may be far away. */
+static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
+    struct mp_bin *bin = &heap->bins[page->class];
+    bool too_soon = bin->left_ms == (uint32_t)now;
+    if (bin->aside && !too_soon) {
+        bin->left_ms = (uint32_t)now;
+        bin->calm = 0;
+        mp_elsewhere_flush(heap);
+        mp_queue_settle(heap, end_current(heap, page->class));
+        return;
     }
+    see_to_others(heap, now);
+    uint64_t left = bin->sample_at - bin->allocated;
+    uint32_t looks = too_soon ? 8u << CALM : next_look(bin, bin->window);
+    if (MP_LIKELY(left > bin->window)) {
+        bin->allocated += bin->window;
+        if (bin->lent < page->carved) /* at most all */
+            bin->lent += bin->window;
+        left -= bin->window;
+        set_window(bin, page, left > looks ? looks : (uint32_t)left);
+    } else {
+        take_back(bin, page);
+        lend(bin, page, page->carved - mp_page_used(page), looks);
+    }
+    if (!too_soon)
+        put_aside(bin, page);
 }
+
+void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
+    if (mp_page_flags(page) & MP_PAGE_CURRENT) {
+        current_event(heap, page, now);
+        return;
+    }
+    mp_elsewhere_flush(heap);
+    mp_queue_resettle(heap, page);
+}
+
+/* ---- everything given back; a thread's end ---- */
 
 void mp_pages_leave(struct mp_heap *heap) {
     mp_elsewhere_flush(heap);
@@ -388,11 +409,11 @@ void mp_pages_leave(struct mp_heap *heap) {
         while ((page = mp_arena_page_or_null(bin->dense_first)) ||
                (page = mp_arena_page_or_null(bin->sparse))) {
             mp_queue_remove(heap, page);
-            leave_page(page);
+            mp_queue_leave(page);
         }
         page = end_current(heap, c);
         if (page)
-            leave_page(page);
+            mp_queue_leave(page);
     }
 }
 

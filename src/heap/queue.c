@@ -122,6 +122,21 @@ void mp_queue_settle(struct mp_heap *heap, struct mp_page *page) {
     mp_queue_retire(page);
 }
 
+void mp_queue_leave(struct mp_page *page) {
+    for (;;) {
+        uint32_t used = mp_queue_collect(page);
+        if (used == 0) {
+            mp_queue_retire(page);
+            return;
+        }
+        mp_queue_arm(page, used, used);
+        mp_page_set_owner(page, 0);
+        bool room = used < mp_page_blocks(page);
+        if (room ? mp_pool_list_and_disown(page) : mp_remote_disown(page))
+            return;
+    }
+}
+
 void mp_queue_resettle(struct mp_heap *heap, struct mp_page *page) {
     mp_queue_remove(heap, page);
     mp_queue_settle(heap, page);

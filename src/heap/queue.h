@@ -46,4 +46,7 @@ void mp_queue_look_again(struct mp_heap *heap, struct mp_page *page);
 /* or for all of a class. */
 void mp_queue_resettle_all(struct mp_heap *heap, unsigned class);
 
+/* Leaves a page, in no queue, to whoever wants it; an empty one goes back to the pool. */
+void mp_queue_leave(struct mp_page *page);
+
 #endif

@@ -35,14 +35,15 @@ struct mp_bin {
     uint32_t current;                 /* allocated from */
     uint32_t dense_first, dense_last; /* more than a quarter used: taken first, in this order */
     uint32_t sparse;                  /* the others: taken last, so that they may empty */
-    uint32_t looked_ms;               /* when the current page was last refilled, or found in use */
     uint32_t window;                  /* the current page's `until` when it was last set */
     uint32_t lent;                    /* blocks that the current page's list can have, at most */
     uint32_t rest_count;
-    struct mp_block *rest; /* free blocks of the current page that are kept back: see pages.c */
-    uint64_t allocated;    /* blocks ever charged */
-    uint64_t sample_at;    /* when so many are, the next is one; UINT64_MAX: never */
-    uint64_t idle_at;      /* how many were at the last look at an idle page; UINT64_MAX: none */
+    uint32_t left_ms;       /* when a current page was last left because only frees came */
+    uint32_t calm;          /* how often in a row that was looked for in vain */
+    struct mp_block *aside; /* of the current page's list, what waits behind it: see pages.c */
+    struct mp_block *rest;  /* free blocks of the current page that are kept back */
+    uint64_t allocated;     /* blocks ever charged */
+    uint64_t sample_at;     /* when so many are, the next is one; UINT64_MAX: never */
 };
 
 #define MP_NO_SAMPLE UINT32_MAX
@@ -75,6 +76,7 @@ struct mp_heap {
     _Atomic(uint32_t) mails; /* ever sent */
     uint32_t mails_read;
     _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
+    uint32_t flushed_ms;              /* when batches were last handed over for no other reason */
     uint32_t batched;                 /* batches with blocks */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];

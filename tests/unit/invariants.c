@@ -125,6 +125,8 @@ static bool add_twins(struct lists *lists) {
 static bool check_current(struct lists *lists, const struct mp_heap *heap) {
     const struct mp_page *page = lists->page;
     const struct mp_bin *bin = &heap->bins[page->class];
+    if (bin->aside && !add_list(lists, bin->aside, UINT32_MAX, true, "what is put aside"))
+        return false;
     uint32_t listed = lists->found;
     if (!heap->reborn && heap->tls->page[page->class] != page)
         return broken(page, "its thread allocates from another");

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 8, CHAINS = 64 };
+enum { TEAM = 8, CROWD = 64, CHAINS = 64 };
 
 #define PEAK (256 * PROBE_MIB)
 
@@ -50,7 +50,8 @@ struct heap {
     size_t bytes;
 };
 
-static struct heap heaps[THREADS];
+static struct heap heaps[CROWD];
+static int threads = TEAM;
 static size_t (*next_size)(uint64_t *);
 static pthread_barrier_t barrier;
 static size_t peak;
@@ -127,8 +128,8 @@ static void reuse(void) {
 
 /* Every thread frees an eighth of what each has, so that all of them free into each page. */
 static void shrink_across(int index) {
-    for (int h = 0; h < THREADS; h++)
-        for (int c = index; c < CHAINS; c += THREADS)
+    for (int h = 0; h < threads; h++)
+        for (int c = index; c < CHAINS; c += threads)
             for (struct probe_block *block; (block = heaps[h].chains[c]) != NULL;) {
                 heaps[h].chains[c] = block->next;
                 probe_block_free(block);
@@ -141,13 +142,13 @@ static bool threads_stay;
 
 static void *work(void *argument) {
     int index = *(int *)argument;
-    grow(&heaps[index], PEAK / THREADS, 100 + (uint64_t)index);
+    grow(&heaps[index], PEAK / (size_t)threads, 100 + (uint64_t)index);
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier); /* the first thread measures the peak in between */
     if (who_frees == OWN)
         shrink(&heaps[index], 100, 0);
     if (who_frees == OTHER)
-        shrink(&heaps[(index + 1) % THREADS], 100, 0);
+        shrink(&heaps[(index + 1) % threads], 100, 0);
     if (who_frees == CROSSED)
         shrink_across(index);
     if (threads_stay) {
@@ -161,10 +162,10 @@ static void together(enum who who, bool stay) {
     next_size = size_all;
     who_frees = who;
     threads_stay = stay;
-    pthread_barrier_init(&barrier, NULL, THREADS + 1);
-    pthread_t ids[THREADS];
-    int indices[THREADS];
-    for (int i = 0; i < THREADS; i++) {
+    pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
+    pthread_t ids[CROWD];
+    int indices[CROWD];
+    for (int i = 0; i < threads; i++) {
         indices[i] = i;
         probe_check(pthread_create(&ids[i], NULL, work, &indices[i]) == 0, "pthread_create");
     }
@@ -174,11 +175,11 @@ static void together(enum who who, bool stay) {
     if (stay)
         pthread_barrier_wait(&barrier);
     else
-        for (int i = 0; i < THREADS; i++)
+        for (int i = 0; i < threads; i++)
             pthread_join(ids[i], NULL);
     /* Asleep or gone, the threads that allocated do nothing more: this one frees for them. */
     if (who == MAIN)
-        for (int i = 0; i < THREADS; i++)
+        for (int i = 0; i < threads; i++)
             shrink(&heaps[i], 100, 0);
     expect_back();
 }
@@ -195,7 +196,7 @@ static void *consume(void *argument) {
 
 static void *produce(void *argument) {
     int index = *(int *)argument;
-    grow(&heaps[index], PEAK / THREADS, 100 + (uint64_t)index);
+    grow(&heaps[index], PEAK / (size_t)threads, 100 + (uint64_t)index);
     pthread_barrier_wait(&barrier);
     pause();
     return NULL;
@@ -203,11 +204,11 @@ static void *produce(void *argument) {
 
 static void consumers(void) {
     next_size = size_all;
-    pthread_t ids[THREADS];
-    int indices[THREADS];
+    pthread_t ids[CROWD];
+    int indices[CROWD];
     for (int side = 0; side < 2; side++) {
-        pthread_barrier_init(&barrier, NULL, THREADS + 1);
-        for (int i = 0; i < THREADS; i++) {
+        pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
+        for (int i = 0; i < threads; i++) {
             indices[i] = i;
             probe_check(pthread_create(&ids[i], NULL, side == 0 ? produce : consume, &indices[i]) ==
                             0,
@@ -234,14 +235,16 @@ int main(int argc, char **argv) {
         const char *name;
         enum who who;
         bool stay;
-    } teams[] = {{"threads-own-asleep", OWN, true},
-                 {"threads-own-gone", OWN, false},
-                 {"threads-other-asleep", OTHER, true},
-                 {"threads-other-gone", OTHER, false},
-                 {"threads-crossed-asleep", CROSSED, true},
-                 {"threads-crossed-gone", CROSSED, false},
-                 {"main-asleep", MAIN, true},
-                 {"main-gone", MAIN, false}};
+        int threads;
+    } teams[] = {{"threads-own-asleep", OWN, true, TEAM},
+                 {"threads-own-gone", OWN, false, TEAM},
+                 {"threads-other-asleep", OTHER, true, TEAM},
+                 {"threads-other-gone", OTHER, false, TEAM},
+                 {"threads-crossed-asleep", CROSSED, true, TEAM},
+                 {"threads-crossed-gone", CROSSED, false, TEAM},
+                 {"main-asleep", MAIN, true, TEAM},
+                 {"main-gone", MAIN, false, TEAM},
+                 {"crowd-own-asleep", OWN, true, CROWD}};
     if (argc < 2)
         probe_fail("usage: goback CASE");
     const char *name = argv[1];
@@ -253,6 +256,7 @@ int main(int argc, char **argv) {
         }
     for (size_t i = 0; i < sizeof(teams) / sizeof(*teams); i++)
         if (strcmp(name, teams[i].name) == 0) {
+            threads = teams[i].threads;
             together(teams[i].who, teams[i].stay);
             return 0;
         }
