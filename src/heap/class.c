@@ -12,20 +12,20 @@ const uint8_t mp_class_table[MP_TABLE_MAX + 1] = {
     R64(26), R64(27), R64(28), R64(29), R64(30), R64(31),
 };
 
-struct mp_class mp_classes[MP_CLASSES];
-
+/* 2^log, and eight steps from there to its double. */
+#define LOG(c)  (7 + ((c)-8) / 8)
+#define SIZE(c) ((c) < 8 ? 16u * ((c) + 1) : (8u + ((c)-8) % 8 + 1) << (LOG(c) - 3))
 /* Room for eight blocks: few enough that a page empties, enough that its tail is little. */
-static uint8_t slices_for(uint32_t size) {
-    return (uint8_t)((8 * size + MP_SLICE_SIZE - 1) / MP_SLICE_SIZE);
-}
-
-void mp_class_init(void) {
-    for (unsigned c = 0; c < MP_CLASSES; c++) {
-        struct mp_class *class = &mp_classes[c];
-        class->size = (uint32_t)mp_class_size(c);
-        class->slices = c < MP_SMALL_CLASSES ? 1 : slices_for(class->size);
-        class->blocks = (uint16_t)(class->slices * MP_SLICE_SIZE / class->size);
-        class->inverse =
-            UINT64_MAX / class->size + 2 + (UINT64_MAX % class->size == class->size - 1);
+#define SLICES(c) ((c) < MP_SMALL_CLASSES ? 1 : (8 * SIZE(c) + MP_SLICE_SIZE - 1) / MP_SLICE_SIZE)
+#define CLASS(c)                                                                                   \
+    {                                                                                              \
+        UINT64_MAX / SIZE(c) + 2 + (UINT64_MAX % SIZE(c) == SIZE(c) - 1), SIZE(c),                 \
+            (uint16_t)(SLICES(c) * MP_SLICE_SIZE / SIZE(c)), (uint8_t)SLICES(c)                    \
     }
-}
+#define CLASSES(c)                                                                                 \
+    CLASS(c), CLASS((c) + 1), CLASS((c) + 2), CLASS((c) + 3), CLASS((c) + 4), CLASS((c) + 5),      \
+        CLASS((c) + 6), CLASS((c) + 7)
+const struct mp_class mp_classes[MP_CLASSES] = {
+    CLASSES(0),  CLASSES(8),  CLASSES(16), CLASSES(24), CLASSES(32),
+    CLASSES(40), CLASSES(48), CLASSES(56), CLASSES(64), CLASSES(72),
+};

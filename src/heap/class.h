@@ -31,7 +31,7 @@ struct mp_class {
 };
 
 extern MP_HIDDEN const uint8_t mp_class_table[MP_TABLE_MAX + 1]; /* size -> class */
-extern MP_HIDDEN struct mp_class mp_classes[MP_CLASSES];         /* constant after mp_class_init */
+extern MP_HIDDEN const struct mp_class mp_classes[MP_CLASSES];
 
 /* Is `offset` the start of a block? With inverse = floor(2^64 / size) + 2, offset * inverse mod
  * 2^64 is q * e, size < e <= 2 * size, for offset = q * size, hence below 2^17 within a slice and
@@ -43,8 +43,6 @@ extern MP_HIDDEN struct mp_class mp_classes[MP_CLASSES];         /* constant aft
  * none, 2^64 / 65536 less that carry. */
 #define MP_INVERSE_LIMIT_ANY (MP_INVERSE_LIMIT * MP_MEDIUM_SLICES)
 
-void mp_class_init(void);
-
 /* The class of a size in (0 .. MP_MEDIUM_MAX]. */
 MP_INLINE unsigned mp_class_of(size_t size) {
     if (size <= MP_TABLE_MAX)
@@ -54,12 +52,8 @@ MP_INLINE unsigned mp_class_of(size_t size) {
     return (log - 7) * 8 + 8 + step;
 }
 
-/* Of a class, also before mp_class_init has run. */
 MP_INLINE size_t mp_class_size(unsigned class) {
-    if (class < 8)
-        return 16 * ((size_t) class + 1);
-    unsigned log = 7 + (class - 8) / 8;
-    return ((size_t)1 << log) + ((class - 8) % 8 + 1) * ((size_t)1 << (log - 3));
+    return mp_classes[class].size;
 }
 
 #endif

@@ -41,6 +41,20 @@ static void leave(void) {
     leave_at(mp_sys_now_ms());
 }
 
+static inline void draw(struct mp_heap *heap, unsigned class) {
+    mp_bin_sample_in(&heap->bins[class],
+                     mp_hooks.countdown ? mp_hooks.countdown(heap, class) : MP_NO_SAMPLE);
+}
+
+/* A class's first sample is drawn when the class is first used: most never are. */
+static inline void draw_first(struct mp_heap *heap, unsigned class) {
+    uint64_t bit = (uint64_t)1 << class % 64;
+    if (MP_LIKELY(heap->drawn[class / 64] & bit))
+        return;
+    heap->drawn[class / 64] |= bit;
+    draw(heap, class);
+}
+
 /* ---- malloc ---- */
 
 /* The list's head has no key: it is the list's end, or the program has written to a free block.
@@ -79,8 +93,9 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
             return block;
         }
         check_end(page);
-        mp_oracle_refill(heap, class);
         mp_slow_enter();
+        draw_first(heap, class);
+        mp_oracle_refill(heap, class);
         uint64_t now = mp_sys_now_ms();
         enum mp_refill refill = mp_pages_refill(heap, class, now, &block);
         struct mp_block *sample = NULL;
@@ -106,6 +121,7 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
 static void *medium(struct mp_heap *heap, unsigned class, size_t size, bool *fresh) {
     bool sample;
     mp_slow_enter();
+    draw_first(heap, class);
     struct mp_block *block = mp_shared_alloc(heap, class, &sample, fresh);
     leave();
     if (block && sample)
@@ -194,7 +210,6 @@ void *mp_memalign(size_t align, size_t size, const void *caller) {
         block = mp_malloc_fast(size);
     } else if (align <= MP_SMALL_MAX && size <= MP_SMALL_MAX - align) {
         unsigned class = mp_class_of(size < align ? align : (size + align - 1) & -align);
-        /* Before there is a heap no class has a size, nor a block. */
         if (MP_LIKELY((mp_classes[class].size & (align - 1)) == 0))
             block = mp_malloc_class_fast(class);
     }
@@ -406,9 +421,13 @@ void mp_heap_arm(void) {
     if (!heap)
         return;
     mp_slow_enter();
-    mp_pages_trim(heap); /* what has been charged was not drawn for */
-    for (unsigned c = 0; c < MP_CLASSES; c++)
-        mp_bin_sample_in(&heap->bins[c], mp_hooks.countdown(heap, c));
+    for (unsigned c = 0; c < MP_CLASSES; c++) {
+        if (!(heap->drawn[c / 64] >> c % 64 & 1))
+            continue;
+        if (c < MP_SMALL_CLASSES)
+            mp_pages_end_current(heap, c); /* what has been charged was not drawn for */
+        draw(heap, c);
+    }
     mp_slow_leave();
 }
 

@@ -340,7 +340,6 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
 
 /* ---- where blocks go to ---- */
 
-/* The current page becomes one like others. */
 static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_arena_page_or_null(bin->current);
@@ -353,6 +352,12 @@ static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
         no_current(bin, class);
     }
     return page;
+}
+
+void mp_pages_end_current(struct mp_heap *heap, unsigned class) {
+    struct mp_page *page = end_current(heap, class);
+    if (page)
+        mp_queue_settle(heap, page);
 }
 
 /* The pushes that were allowed have come. A current page is watched for a thread that frees all it
@@ -370,7 +375,7 @@ static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t n
         bin->left_ms = (uint32_t)now;
         bin->calm = 0;
         mp_elsewhere_flush(heap);
-        mp_queue_settle(heap, end_current(heap, page->class));
+        mp_pages_end_current(heap, page->class);
         return;
     }
     see_to_others(heap, now);
@@ -421,9 +426,7 @@ void mp_pages_trim(struct mp_heap *heap) {
     mp_elsewhere_flush(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         mp_queue_resettle_all(heap, c);
-        struct mp_page *page = end_current(heap, c);
-        if (page)
-            mp_queue_settle(heap, page);
+        mp_pages_end_current(heap, c);
     }
 }
 

@@ -28,6 +28,9 @@ void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_bl
 /* `until` of a page of this heap's has come to zero. */
 void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now_ms);
 
+/* The current page of a class becomes one like others. */
+void mp_pages_end_current(struct mp_heap *heap, unsigned class);
+
 /* Leaves no page current, and gives empty pages back. */
 void mp_pages_trim(struct mp_heap *heap);
 

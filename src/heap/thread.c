@@ -108,9 +108,6 @@ static struct mp_heap *new_heap(void) {
     if (!heap)
         return NULL;
     heap->number = number;
-    for (unsigned c = 0; c < MP_CLASSES; c++)
-        mp_bin_sample_in(&heap->bins[c],
-                         mp_hooks.countdown ? mp_hooks.countdown(heap, c) : MP_NO_SAMPLE);
     table[chunk][(number - 1) % TABLE_CHUNK] = heap;
     atomic_store_explicit(&heap_count, number, memory_order_release);
     return heap;
@@ -121,7 +118,6 @@ static struct mp_heap *make_heap(void) {
     reclaim_reborn(owner);
     mp_lock_take(&heaps_lock);
     if (!exit_key_made) {
-        mp_class_init();
         /* Early, so that the key is among those whose values need no memory. */
         pthread_key_create(&exit_key, thread_exit);
         exit_key_made = true;

@@ -69,6 +69,7 @@ struct mp_heap {
     struct mp_heap *next_free;
     bool reborn;     /* made after its thread's exit handler ran: see thread.c */
     uint64_t random; /* for the hooks' draws; 0 at first */
+    uint64_t drawn[(MP_CLASSES + 63) / 64]; /* bit c: bins[c].sample_at is set */
 #ifdef MP_SAMPLE_BYTES
     uint32_t distance; /* see oracle.h; 0 at first */
 #endif

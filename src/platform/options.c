@@ -152,7 +152,9 @@ static bool parse_time(const char *value, size_t length, uint64_t *out) {
 static bool parse_choice(const struct option *option, const char *value, size_t length, int *out) {
     int index = 0;
     for (const char *word = option->values;; index++) {
-        size_t n = strcspn(word, "|");
+        size_t n = 0; /* no strcspn: at a program's start that is two pages more of libc */
+        while (word[n] && word[n] != '|')
+            n++;
         if (n == length && memcmp(word, value, n) == 0) {
             *out = index;
             return true;
@@ -192,6 +194,13 @@ static bool set(const struct option *option, const char *value, size_t length) {
     return false;
 }
 
+static void set_fallback(const struct option *option) {
+    if (option->kind == PATH) /* as it is, without a copy */
+        *(const char **)(void *)((char *)&mp_options + option->offset) = option->fallback;
+    else
+        set(option, option->fallback, strlen(option->fallback));
+}
+
 /* A word of the user's as it may stand in a one-line message. */
 static const char *printable(char *buffer, size_t size, const char *text, size_t length) {
     bool cut = length > size - 4;
@@ -208,7 +217,7 @@ static void assign(const char *key, size_t key_length, const char *value, size_t
         if (!equal(key, key_length, table[i].key))
             continue;
         if (!set(&table[i], value, value_length)) {
-            set(&table[i], table[i].fallback, strlen(table[i].fallback));
+            set_fallback(&table[i]);
             mp_say("bad value '%s' for option '%s' (want %s); using %s",
                    printable(shown, sizeof shown, value, value_length), table[i].key,
                    table[i].values, table[i].fallback);
@@ -284,7 +293,7 @@ void mp_options_parse(const char *text) {
     path_used = 0;
     mp_say_to(2, NULL);
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        set(&table[i], table[i].fallback, strlen(table[i].fallback));
+        set_fallback(&table[i]);
     if (!text)
         return;
     parse_pairs(text, true);

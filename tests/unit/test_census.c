@@ -94,7 +94,6 @@ enum { BLOCKS = 4000 };
 static void *blocks[BLOCKS];
 
 START_TEST(an_untouched_heap_holds_nothing) {
-    mp_class_init();
     check();
 }
 END_TEST

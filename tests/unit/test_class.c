@@ -54,7 +54,6 @@ START_TEST(rounding_loses_an_eighth_at_most_above_128_bytes) {
 END_TEST
 
 START_TEST(pages_of_a_class_have_room_for_its_blocks_and_no_more) {
-    mp_class_init();
     for (unsigned c = 0; c < MP_CLASSES; c++) {
         const struct mp_class *class = &mp_classes[c];
         size_t page = class->slices * MP_SLICE_SIZE;
@@ -69,7 +68,6 @@ START_TEST(pages_of_a_class_have_room_for_its_blocks_and_no_more) {
 END_TEST
 
 START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_slice) {
-    mp_class_init();
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         for (uintptr_t offset = 0; offset < MP_SLICE_SIZE; offset++) {
             bool start = offset % mp_classes[c].size == 0;
@@ -81,7 +79,6 @@ START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_slice) {
 END_TEST
 
 START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_page) {
-    mp_class_init();
     for (unsigned c = 0; c < MP_CLASSES; c++) {
         const struct mp_class *class = &mp_classes[c];
         for (uintptr_t offset = 0; offset < class->slices * MP_SLICE_SIZE; offset++) {
@@ -94,7 +91,6 @@ START_TEST(the_inverse_tells_block_starts_from_all_else_within_a_page) {
 END_TEST
 
 START_TEST(an_offset_within_a_slice_that_is_no_multiple_gives_a_number_above_2_to_the_30) {
-    mp_class_init();
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         for (uintptr_t offset = 1; offset < MP_SLICE_SIZE; offset++) {
             if (offset % mp_classes[c].size != 0 && uneven(c, offset) <= (uint64_t)1 << 30)
@@ -107,7 +103,6 @@ END_TEST
 /* What free asks of a page's entry that is not the pointer's own: the pointer is then at least one
  * table's worth of slices away, or below the entry's start. Addresses have 47 bits. */
 START_TEST(an_offset_beyond_the_slice_is_never_taken_for_a_block_start) {
-    mp_class_init();
     uint64_t state = 1;
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         uintptr_t size = mp_classes[c].size;

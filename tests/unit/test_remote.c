@@ -22,7 +22,6 @@ static unsigned index_of(const struct mp_page *page, const struct mp_block *bloc
 /* An owned page of 64-byte blocks, all of them out. */
 static struct mp_page *make_page(void) {
     bool zero;
-    mp_class_init();
     struct mp_page *page = mp_pool_take(0, 1, 1, &zero);
     must(page != NULL);
     page->class = (uint8_t)mp_class_of(SIZE);
@@ -124,7 +123,6 @@ END_TEST
 
 START_TEST(the_count_holds_all_blocks_of_the_smallest_class) {
     bool zero;
-    mp_class_init();
     struct mp_page *page = mp_pool_take(0, 1, 1, &zero);
     page->class = 0;
     page->local_free = mp_page_end(page);

@@ -434,7 +434,7 @@ END_TEST
 
 START_TEST(frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing) {
     arm(MP_NO_SAMPLE, 0);
-    t_free(s_malloc(1));
+    t_free(s_malloc(64));
     mp_trim();
     mp_bin_sample_in(&mp_tls.heap->bins[mp_class_of(64)], 5);
     void *blocks[1024];
