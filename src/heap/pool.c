@@ -5,6 +5,7 @@
 
 #include "heap/arena.h"
 #include "heap/remote.h"
+#include "heap/spans.h"
 #include "heap/thp.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -14,11 +15,7 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
-#define EXACT_BINS 32
-#define BINS       112
-#define FIT_TRIES  8
-#define JOIN_MIN   16u /* slices */
-#define JOIN_TRIES 16u
+#define JOIN_MIN 16u /* slices */
 
 /* What may lie dirty regardless of time. Memory that a program has stopped using must go back even
  * if the program never calls us again, so freeing purges down to this at once: a sixteenth of what
@@ -32,25 +29,9 @@
 #define REGRET_MS     100u
 #define RETRY_MS      1000u /* after memory that could not be purged */
 
-struct bins {
-    uint64_t filled[2];  /* bit b: bin b is not empty */
-    uint32_t head[BINS]; /* page numbers */
-};
-
-/* What a free span is. Spans merge with neighbours in the same state only. */
-enum state {
-    DIRTY, /* resident, holds old bytes; aged */
-    CLEAN, /* mapped, reads zero */
-    GONE,  /* unmapped, when addresses were short; mapped again when taken */
-    STATES,
-};
-
 struct pool {
     struct mp_lock lock;
-    struct bins bins[STATES];
-    uint32_t free_slices[STATES];
-    _Atomic(uint32_t) oldest; /* dirty spans by age; looked at without the lock */
-    uint32_t newest;
+    struct mp_spans spans;
     uint32_t used_slices, peak_slices;
     uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
@@ -61,132 +42,6 @@ struct pool {
 };
 
 static struct pool pools[MP_NODES] = {{.lock = MP_LOCK_INIT(MP_RANK_POOL)}};
-
-static unsigned bin_of(uint32_t slices) {
-    if (slices <= EXACT_BINS)
-        return slices - 1;
-    unsigned log = 31 - (unsigned)__builtin_clz(slices);
-    unsigned bin = EXACT_BINS + (log - 5) * 4 + ((slices >> (log - 2)) & 3);
-    return bin < BINS ? bin : BINS - 1;
-}
-
-static void bin_add(struct bins *bins, struct mp_page *page, uint32_t number) {
-    unsigned bin = bin_of(page->slices);
-    page->prev = 0;
-    page->next = bins->head[bin];
-    if (page->next)
-        mp_arena_page(page->next)->prev = number;
-    bins->head[bin] = number;
-    bins->filled[bin / 64] |= (uint64_t)1 << (bin % 64);
-}
-
-static void bin_remove(struct bins *bins, struct mp_page *page) {
-    unsigned bin = bin_of(page->slices);
-    if (page->next)
-        mp_arena_page(page->next)->prev = page->prev;
-    if (page->prev)
-        mp_arena_page(page->prev)->next = page->next;
-    else
-        bins->head[bin] = page->next;
-    if (!bins->head[bin])
-        bins->filled[bin / 64] &= ~((uint64_t)1 << (bin % 64));
-}
-
-/* A span of at least `slices`: the smallest bin that surely fits, after a few tries in the bin
- * that may. */
-static struct mp_page *bin_find(struct bins *bins, uint32_t slices) {
-    unsigned bin = bin_of(slices);
-    uint32_t number = bins->head[bin];
-    for (unsigned i = 0; number && (i < FIT_TRIES || bin == BINS - 1); i++) {
-        struct mp_page *page = mp_arena_page(number);
-        if (page->slices >= slices)
-            return page;
-        number = page->next;
-    }
-    for (unsigned b = bin + 1; b < BINS; b = (b / 64 + 1) * 64) {
-        uint64_t filled = bins->filled[b / 64] >> (b % 64);
-        if (filled)
-            return mp_arena_page(bins->head[b + (unsigned)__builtin_ctzll(filled)]);
-    }
-    return NULL;
-}
-
-static enum state state_of(const struct mp_page *page) {
-    uint8_t flags = mp_page_flags(page);
-    return flags & MP_SPAN_DIRTY ? DIRTY : flags & MP_SPAN_GONE ? GONE : CLEAN;
-}
-
-static void age_remove(struct pool *pool, struct mp_page *page) {
-    if (page->older)
-        mp_arena_page(page->older)->newer = page->newer;
-    else
-        pool->oldest = page->newer;
-    if (page->newer)
-        mp_arena_page(page->newer)->older = page->older;
-    else
-        pool->newest = page->older;
-}
-
-static void span_remove(struct pool *pool, struct mp_page *page) {
-    enum state state = state_of(page);
-    bin_remove(&pool->bins[state], page);
-    pool->free_slices[state] -= page->slices;
-    if (state == DIRTY)
-        age_remove(pool, page);
-}
-
-static bool span_neighbour(const struct mp_page *page, const struct mp_page *self,
-                           enum state state) {
-    return mp_page_kind(page) == MP_KIND_FREE && page->node == self->node &&
-           state_of(page) == state;
-}
-
-/* Inserts a free span, merged with its neighbours of the same state. */
-static void span_insert(struct pool *pool, struct mp_page *page, uint32_t slices,
-                        enum state state) {
-    uint32_t number = mp_arena_number(page);
-    const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
-    uint32_t index = number & ((1u << MP_NUMBER_SHIFT) - 1);
-
-    /* Even where it becomes an inner slice of a longer span: its old kind must not survive. */
-    mp_page_set_owner(page, 0);
-    mp_page_set_kind(page, MP_KIND_FREE);
-    if (index + slices < range->limit && span_neighbour(page + slices, page, state)) {
-        struct mp_page *after = page + slices;
-        span_remove(pool, after);
-        slices += after->slices;
-    }
-    if (index > range->first && span_neighbour(page - 1, page, state)) {
-        struct mp_page *before = mp_arena_page((page - 1)->head);
-        span_remove(pool, before);
-        slices += before->slices;
-        page = before;
-        number = mp_arena_number(page);
-    }
-    struct mp_page *last = page + slices - 1;
-    uint8_t flags = state == DIRTY ? MP_SPAN_DIRTY : state == GONE ? MP_SPAN_GONE : 0;
-    mp_page_set_owner(last, 0);
-    mp_page_set_kind(last, MP_KIND_FREE);
-    atomic_store_explicit(&last->flags, flags, memory_order_relaxed);
-    last->head = number;
-    if (last != page)
-        last->last_pages = 0;
-    mp_page_set_kind(page, MP_KIND_FREE);
-    atomic_store_explicit(&page->flags, flags, memory_order_relaxed);
-    page->slices = slices;
-    bin_add(&pool->bins[state], page, number);
-    pool->free_slices[state] += slices;
-    if (state == DIRTY) {
-        page->freed_ms = mp_sys_now_ms();
-        page->newer = 0;
-        page->older = pool->newest;
-        if (page->older)
-            mp_arena_page(page->older)->newer = number;
-        else
-            pool->oldest = number;
-        pool->newest = number;
-    }
-}
 
 /* ---- purging ---- */
 
@@ -227,23 +82,20 @@ static bool give_back(const struct mp_page *page, uint32_t slices, bool *locked)
 /* What is mapped while memory is locked (mlockall) is resident from the first, touched or not: so
  * is what counts as clean, then. */
 static void note_locked(struct pool *pool) {
-    uint32_t number;
+    struct mp_page *page;
     pool->locked = true;
-    for (unsigned bin = 0; bin < BINS; bin++) {
-        while ((number = pool->bins[CLEAN].head[bin])) {
-            struct mp_page *page = mp_arena_page(number);
-            span_remove(pool, page);
-            span_insert(pool, page, page->slices, DIRTY);
-        }
+    while ((page = mp_spans_find(&pool->spans, MP_CLEAN, 1))) {
+        mp_spans_remove(&pool->spans, page);
+        mp_spans_insert(&pool->spans, page, page->slices, MP_DIRTY);
     }
 }
 
 /* Purges the oldest dirty span. The lock is dropped for the system call; meanwhile the span is in
  * no list and its kind lets no neighbour merge with it. */
 static bool purge_oldest(struct pool *pool, uint64_t now) {
-    struct mp_page *page = mp_arena_page(pool->oldest);
+    struct mp_page *page = mp_arena_page(pool->spans.oldest);
     uint32_t slices = page->slices;
-    span_remove(pool, page);
+    mp_spans_remove(&pool->spans, page);
     mp_page_set_kind(page, MP_KIND_NONE);
     mp_page_set_kind(page + slices - 1, MP_KIND_NONE);
     mp_lock_drop(&pool->lock);
@@ -251,7 +103,7 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
     mp_lock_take(&pool->lock);
     if (MP_UNLIKELY(locked && !pool->locked))
         note_locked(pool);
-    span_insert(pool, page, slices, done ? CLEAN : DIRTY);
+    mp_spans_insert(&pool->spans, page, slices, done ? MP_CLEAN : MP_DIRTY);
     if (done) {
         pool->purges++;
         pool->purged_slices += slices;
@@ -266,7 +118,7 @@ static bool purge_oldest(struct pool *pool, uint64_t now) {
 }
 
 static void purge_down(struct pool *pool, uint64_t now, uint32_t keep) {
-    while (pool->free_slices[DIRTY] > keep && pool->oldest && now >= pool->retry_ms &&
+    while (pool->spans.slices[MP_DIRTY] > keep && pool->spans.oldest && now >= pool->retry_ms &&
            purge_oldest(pool, now))
         ;
 }
@@ -277,8 +129,8 @@ static void purge_to_allowance(struct pool *pool) {
 }
 
 static void purge_aged(struct pool *pool, uint64_t now) {
-    while (pool->oldest && now >= pool->retry_ms &&
-           now >= mp_arena_page(pool->oldest)->freed_ms + mp_options.purge &&
+    while (pool->spans.oldest && now >= pool->retry_ms &&
+           now >= mp_arena_page(pool->spans.oldest)->freed_ms + mp_options.purge &&
            purge_oldest(pool, now))
         ;
 }
@@ -304,7 +156,7 @@ void mp_pool_tick(uint64_t now) {
     atomic_store_explicit(&last.ms, now, memory_order_relaxed);
     for (unsigned node = 0; node < MP_NODES; node++) {
         struct pool *pool = &pools[node];
-        if (!pool->oldest ||
+        if (!pool->spans.oldest ||
             mp_options.purge == MP_TIME_OFF) /* a racy look: the next one will do */
             continue;
         if (!mp_lock_try(&pool->lock))
@@ -340,16 +192,13 @@ MP_RACY uint32_t mp_pool_used(void) {
 
 /* Unmaps all that is clean: a limit on addresses has been met, and others need them more. */
 static void let_go(struct pool *pool) {
-    for (unsigned bin = 0; bin < BINS; bin++) {
-        uint32_t number = pool->bins[CLEAN].head[bin];
-        while (number) {
-            struct mp_page *page = mp_arena_page(number);
-            uint32_t slices = page->slices, next = page->next;
-            if (mp_arena_unmap(page, slices) == 0) {
-                span_remove(pool, page);
-                span_insert(pool, page, slices, GONE);
-            }
-            number = next;
+    struct mp_page *page = mp_spans_next(&pool->spans, MP_CLEAN, NULL), *next;
+    for (; page; page = next) {
+        uint32_t slices = page->slices;
+        next = mp_spans_next(&pool->spans, MP_CLEAN, page);
+        if (mp_arena_unmap(page, slices) == 0) {
+            mp_spans_remove(&pool->spans, page);
+            mp_spans_insert(&pool->spans, page, slices, MP_GONE);
         }
     }
 }
@@ -362,65 +211,24 @@ static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     struct mp_page *page = mp_arena_page(number);
     for (uint32_t i = 0; i < count; i++)
         page[i].node = (uint8_t)node;
-    enum state state = pool->locked ? DIRTY : CLEAN;
-    span_insert(pool, page, count, state);
-    return bin_find(&pool->bins[state], slices);
-}
-
-static bool may_join(const struct mp_page *page, const struct mp_page *self) {
-    return span_neighbour(page, self, DIRTY) || span_neighbour(page, self, CLEAN);
-}
-
-/* Makes a dirty span long enough by its clean neighbours: of the pages that the program is about to
- * touch, at least a quarter need not be had from the system. NULL: there is none. */
-static struct mp_page *join(struct pool *pool, uint32_t want) {
-    uint32_t number = pool->newest;
-    for (unsigned i = 0; number && i < JOIN_TRIES; i++) {
-        struct mp_page *dirty = mp_arena_page(number), *first = dirty, *end = dirty + dirty->slices;
-        const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
-        number = dirty->older;
-        if (dirty->slices < want / 4)
-            continue;
-        while (end - first < want && end < &range->meta[range->limit] && may_join(end, dirty))
-            end += end->slices;
-        bool from_left = end - first < want;
-        while (end - first < want && first > &range->meta[range->first] &&
-               may_join(first - 1, dirty))
-            first = mp_arena_page((first - 1)->head);
-        if (end - first < want)
-            continue;
-        uint32_t surplus = (uint32_t)(end - first) - want, slices;
-        enum state state = DIRTY; /* of the last that was added, which the surplus is part of */
-        for (struct mp_page *page = first; page < end; page += slices) {
-            slices = page->slices;
-            if (from_left ? page == first : page + slices == end)
-                state = state_of(page);
-            span_remove(pool, page);
-        }
-        struct mp_page *joined = from_left ? first + surplus : first;
-        mp_page_set_kind(joined, MP_KIND_NONE); /* so that the surplus does not merge with it */
-        mp_page_set_kind(joined + want - 1, MP_KIND_NONE);
-        if (surplus)
-            span_insert(pool, from_left ? first : joined + want, surplus, state);
-        span_insert(pool, joined, want, DIRTY);
-        return bin_find(&pool->bins[DIRTY], want);
-    }
-    return NULL;
+    enum mp_spans_state state = pool->locked ? MP_DIRTY : MP_CLEAN;
+    mp_spans_insert(&pool->spans, page, count, state);
+    return mp_spans_find(&pool->spans, state, slices);
 }
 
 static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, bool padded,
                                  uint64_t now) {
-    struct mp_page *page = bin_find(&pool->bins[DIRTY], slices);
+    struct mp_page *page = mp_spans_find(&pool->spans, MP_DIRTY, slices);
     if (!page && slices >= JOIN_MIN && !padded)
-        page = join(pool, slices);
+        page = mp_spans_join(&pool->spans, slices);
     if (page)
         return page;
-    page = bin_find(&pool->bins[CLEAN], slices);
+    page = mp_spans_find(&pool->spans, MP_CLEAN, slices);
     if (page) {
         note_regret(pool, slices, now);
         return page;
     }
-    page = bin_find(&pool->bins[GONE], slices);
+    page = mp_spans_find(&pool->spans, MP_GONE, slices);
     if (!page)
         page = grow(pool, node, slices);
     if (page)
@@ -429,11 +237,11 @@ static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slic
      * clean elsewhere is unmapped, so that the range may grow. */
     pool->retry_ms = 0;
     purge_down(pool, now, 0);
-    page = bin_find(&pool->bins[CLEAN], slices);
+    page = mp_spans_find(&pool->spans, MP_CLEAN, slices);
     if (page)
         return page;
     let_go(pool);
-    page = bin_find(&pool->bins[GONE], slices);
+    page = mp_spans_find(&pool->spans, MP_GONE, slices);
     return page ? page : grow(pool, node, slices);
 }
 
@@ -454,14 +262,14 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
         mp_lock_drop(&pool->lock);
         return NULL;
     }
-    enum state state = state_of(page);
+    enum mp_spans_state state = mp_spans_state(page);
     uint32_t have = page->slices;
     uint32_t skip = (uint32_t)(-(page->start >> MP_SLICE_SHIFT) & (align - 1));
-    if (state == GONE) {
+    if (state == MP_GONE) {
         int result = mp_arena_map_again(page + skip, slices);
         if (result == -EEXIST) {
             /* Somebody sits there now: these addresses are theirs, for good. */
-            span_remove(pool, page);
+            mp_spans_remove(&pool->spans, page);
             for (uint32_t i = 0; i < have; i++) {
                 mp_page_set_kind(&page[i], MP_KIND_NONE);
                 atomic_store_explicit(&page[i].flags, MP_SPAN_GONE, memory_order_relaxed);
@@ -474,22 +282,22 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
             return NULL;
         }
     }
-    span_remove(pool, page);
+    mp_spans_remove(&pool->spans, page);
     /* Marked before its neighbours are inserted, so that they do not merge with it. */
     mp_page_set_kind(page + skip, MP_KIND_NONE);
     atomic_store_explicit(&page[skip].flags, 0, memory_order_relaxed);
     mark_further(page + skip + 1, slices - 1, mp_arena_number(page + skip));
     if (skip)
-        span_insert(pool, page, skip, state);
+        mp_spans_insert(&pool->spans, page, skip, state);
     if (have > skip + slices)
-        span_insert(pool, page + skip + slices, have - skip - slices, state);
+        mp_spans_insert(&pool->spans, page + skip + slices, have - skip - slices, state);
     page += skip;
     page->slices = slices;
     pool->used_slices += slices;
     if (pool->peak_slices < pool->used_slices)
         pool->peak_slices = pool->used_slices;
     mp_lock_drop(&pool->lock);
-    *zero = state != DIRTY;
+    *zero = state != MP_DIRTY;
     return page;
 }
 
@@ -497,7 +305,7 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
     struct pool *pool = &pools[page->node];
     mp_lock_take(&pool->lock);
     pool->used_slices -= slices;
-    span_insert(pool, page, slices, DIRTY);
+    mp_spans_insert(&pool->spans, page, slices, MP_DIRTY);
     if (!mp_lock_all_mine) /* else all others wait for this */
         purge_to_allowance(pool);
     mp_lock_drop(&pool->lock);
@@ -518,7 +326,7 @@ void mp_pool_shrink(struct mp_page *page, uint32_t keep) {
     mp_lock_take(&pool->lock);
     page->slices = keep;
     pool->used_slices -= excess;
-    span_insert(pool, page + keep, excess, DIRTY);
+    mp_spans_insert(&pool->spans, page + keep, excess, MP_DIRTY);
     purge_to_allowance(pool);
     mp_lock_drop(&pool->lock);
 }
@@ -534,18 +342,18 @@ bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
     struct mp_page *after = page + have;
     if (index + have < range->limit && mp_page_kind(after) == MP_KIND_FREE &&
         after->node == page->node && after->slices >= more &&
-        (state_of(after) != GONE || mp_arena_map_again(after, more) == 0)) {
-        enum state state = state_of(after);
+        (mp_spans_state(after) != MP_GONE || mp_arena_map_again(after, more) == 0)) {
+        enum mp_spans_state state = mp_spans_state(after);
         uint32_t rest = after->slices - more;
-        span_remove(pool, after);
+        mp_spans_remove(&pool->spans, after);
         mark_further(after, more, number);
         page->slices = want;
         if (rest)
-            span_insert(pool, after + more, rest, state);
+            mp_spans_insert(&pool->spans, after + more, rest, state);
         pool->used_slices += more;
         if (pool->peak_slices < pool->used_slices)
             pool->peak_slices = pool->used_slices;
-        *zero = state != DIRTY;
+        *zero = state != MP_DIRTY;
         done = true;
     }
     mp_lock_drop(&pool->lock);
@@ -623,8 +431,8 @@ void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
     struct pool *pool = &pools[node];
     mp_lock_take(&pool->lock);
     stats->used_bytes = (size_t)pool->used_slices << MP_SLICE_SHIFT;
-    stats->dirty_bytes = (size_t)pool->free_slices[DIRTY] << MP_SLICE_SHIFT;
-    stats->clean_bytes = (size_t)pool->free_slices[CLEAN] << MP_SLICE_SHIFT;
+    stats->dirty_bytes = (size_t)pool->spans.slices[MP_DIRTY] << MP_SLICE_SHIFT;
+    stats->clean_bytes = (size_t)pool->spans.slices[MP_CLEAN] << MP_SLICE_SHIFT;
     stats->purges = pool->purges;
     stats->purged_bytes = pool->purged_slices << MP_SLICE_SHIFT;
     mp_lock_drop(&pool->lock);

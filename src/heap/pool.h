@@ -1,7 +1,6 @@
 /* The free slices of a NUMA node, and the pages that their threads left behind.
  * Freed spans rest dirty for a while (they are the first to be reused, warm), then go back to the
- * system and wait clean. Each state merges with neighbours of its own kind only, so that one purge
- * is one call and a clean span is known to read zero.
+ * system and wait clean.
  * Slow paths, any thread; lock rank POOL, taken inside. */
 #ifndef MP_HEAP_POOL_H
 #define MP_HEAP_POOL_H
