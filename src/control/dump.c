@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "control/headroom.h"
+#include "heap/arena.h"
 #include "heap/thread.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -25,8 +26,8 @@
 #define COPIES    8u /* on their way at a time */
 
 static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
-static char directory[PATH_MOST]; /* where relative paths of the option begin; "" or ends in / */
-static char path_now[PATH_MOST];  /* of the dump that is made: under the lock, and in the copy */
+static const char *directory = ""; /* where relative paths of the option begin; "" or ends in / */
+static char path_now[PATH_MOST];   /* of the dump that is made: under the lock, and in the copy */
 static uint32_t dump_count;
 static long started_pid;
 static uint64_t started_real_ns, started_ns;
@@ -340,9 +341,11 @@ void mp_dump_start(void) {
     started_pid = mp_sys_getpid();
     started_real_ns = mp_sys_real_ns();
     started_ns = mp_sys_precise_ns();
-    long n = mp_options.dump[0] == '/' ? 0 : mp_sys_getcwd(directory, sizeof directory - 1);
-    if (n > 1 && directory[0] == '/' && directory[n - 2] != '/')
-        strcpy(directory + n - 1, "/");
-    else if (n <= 0 || directory[0] != '/')
-        directory[0] = '\0';
+    char cwd[PATH_MOST];
+    long n = mp_options.dump[0] == '/' ? 0 : mp_sys_getcwd(cwd, sizeof cwd - 1);
+    if (n <= 1 || cwd[0] != '/')
+        return;
+    if (cwd[n - 2] != '/')
+        strcpy(cwd + n - 1, "/");
+    directory = mp_meta_copy(cwd);
 }

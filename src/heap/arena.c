@@ -1,6 +1,7 @@
 #include "heap/arena.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "platform/lock.h"
@@ -27,7 +28,7 @@ static struct mp_page no_page;
 struct mp_page *mp_meta = &no_page;
 uintptr_t mp_meta_mask;
 
-struct mp_range mp_ranges[MP_RANGES];
+MP_FIRST struct mp_range mp_ranges[MP_RANGES];
 _Atomic(uint32_t) mp_range_count;
 
 static struct mp_lock arena_lock = MP_LOCK_INIT(MP_RANK_ARENA);
@@ -295,6 +296,12 @@ void *mp_meta_alloc(size_t size) {
     meta_total += size;
     mp_lock_drop(&meta_lock);
     return memory;
+}
+
+const char *mp_meta_copy(const char *text) {
+    size_t size = strlen(text) + 1;
+    char *copy = mp_meta_alloc(size);
+    return copy ? memcpy(copy, text, size) : "";
 }
 
 size_t mp_meta_bytes(void) {

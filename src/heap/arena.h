@@ -62,6 +62,9 @@ uint32_t mp_arena_number(const struct mp_page *page);
  * has none. */
 void *mp_meta_alloc(size_t size);
 
+/* A copy of a string; "" when there is no memory. */
+const char *mp_meta_copy(const char *text);
+
 /* Bytes of metadata that the kernel may hold for us: an upper bound. */
 size_t mp_meta_bytes(void);
 

@@ -20,7 +20,7 @@
 
 #define BORROW 16u /* classes: four times the size at most */
 
-struct mp_hooks mp_hooks;
+MP_FIRST struct mp_hooks mp_hooks;
 _Atomic(bool) mp_hooks_wanted;
 
 /* What a signal handler has left to the end of a slow path. */

@@ -150,7 +150,10 @@ static void note_regret(struct pool *pool, uint32_t slices, uint64_t now) {
 void mp_pool_tick(uint64_t now) {
     /* Once per step of the clock, by whoever comes first: the lock's line is not sent round for it,
      * and this one, which it has to itself, seldom. */
-    static struct { _Alignas(MP_CACHE_LINE) _Atomic(uint64_t) ms; } last;
+    static struct {
+        _Atomic(uint64_t) ms;
+        char alone[MP_CACHE_LINE - sizeof(uint64_t)];
+    } last MP_FIRST;
     if (atomic_load_explicit(&last.ms, memory_order_relaxed) == now && mp_options.purge > 0)
         return;
     atomic_store_explicit(&last.ms, now, memory_order_relaxed);

@@ -19,7 +19,7 @@
 #define CANDIDATES   64u
 
 /* Chunks seen full, oldest overwritten first. Entries are hints; races lose a hint, no more. */
-static struct {
+MP_FIRST static struct {
     _Atomic(uint32_t) number; /* of the chunk's first slice; 0: none */
     _Atomic(uint32_t) seen_ms;
 } candidates[CANDIDATES];

@@ -27,7 +27,7 @@ _Static_assert(MP_SMALL_CLASSES == 56, "one NONE_8 for every eight classes");
 #define TABLE_CHUNKS 4096u
 
 static struct mp_lock heaps_lock = MP_LOCK_INIT(MP_RANK_HEAPS);
-static struct mp_heap **table[TABLE_CHUNKS];
+MP_FIRST static struct mp_heap **table[TABLE_CHUNKS];
 static _Atomic(uint32_t) heap_count; /* numbers 1 .. heap_count are in use */
 static struct mp_heap *free_heaps;
 static _Atomic(uint32_t) reborn_heaps;

@@ -14,6 +14,8 @@
 #define MP_INLINE      static inline __attribute__((always_inline))
 #define MP_HIDDEN      __attribute__((visibility("hidden"))) /* on data: one instruction less */
 #define MP_CACHE_LINE  64
+/* On data that every start touches: a linker that sorts by alignment puts it together. */
+#define MP_FIRST __attribute__((aligned(2 * MP_CACHE_LINE)))
 
 #if defined(__SANITIZE_THREAD__)
 #define MP_TSAN 1

@@ -26,7 +26,7 @@ static struct mp_lock modules_lock = MP_LOCK_INIT(MP_RANK_MODULES);
 static struct mp_module *chunks[CHUNKS];
 static _Atomic(uint32_t) module_count;
 static _Atomic(uint32_t) places[PLACES]; /* the newest module there, or 0 */
-static char program[4096];
+static const char *program = "";
 
 const struct mp_module *mp_modules_get(uint32_t number) {
     return &chunks[(number - 1) / CHUNK][(number - 1) % CHUNK];
@@ -37,8 +37,10 @@ uint32_t mp_modules_count(void) {
 }
 
 void mp_modules_start(void) {
-    long n = mp_sys_readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = '\0';
+    char path[4096];
+    long n = mp_sys_readlink("/proc/self/exe", path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    program = mp_meta_copy(path);
 }
 
 const char *mp_modules_program(void) {
@@ -90,12 +92,6 @@ static void read_headers(struct mp_module *module) {
     }
 }
 
-static const char *copy_of(const char *text) {
-    size_t size = strlen(text) + 1;
-    char *copy = mp_meta_alloc(size);
-    return copy ? memcpy(copy, text, size) : "";
-}
-
 /* ---- finding ---- */
 
 /* Is what is loaded there now, as the loader has just said, this module? Its own memory is
@@ -130,7 +126,7 @@ static uint32_t add(_Atomic(uint32_t) *place, const struct dl_find_object *found
         .start = (uintptr_t)found->dlfo_map_start,
         .end = (uintptr_t)found->dlfo_map_end,
         .bias = map->l_addr,
-        .path = map->l_name && *map->l_name ? copy_of(map->l_name) : program,
+        .path = map->l_name && *map->l_name ? mp_meta_copy(map->l_name) : program,
         .older = *place,
     };
     read_headers(module);
