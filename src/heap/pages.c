@@ -13,7 +13,7 @@
 #include "platform/sys.h"
 
 #define OS_PAGE 4096u
-#define NEAR    16u /* blocks that a list has when a sample is near */
+#define NEAR    64u /* blocks that a list has when a sample is near */
 #define CALM    5u  /* how often in a row it counts that a page was found in use */
 
 /* Batches are handed over often enough, and no oftener: each wakes its page's cache line. */
@@ -79,6 +79,7 @@ static void take_back(struct mp_bin *bin, struct mp_page *page) {
             page->local_free = block;
     }
     bin->aside = NULL;
+    bin->watched = false;
     if (MP_UNLIKELY(block != mp_page_end(page))) {
         mp_misuse_overwritten(block, page);
         if (free == most) { /* a circle: what it leaves out is not known */
@@ -129,7 +130,7 @@ static struct mp_block *cut(struct mp_page *page, struct mp_block *first, uint32
  * what is left of the list; hence NEAR, whatever is left to the sample. */
 static void lend(struct mp_bin *bin, struct mp_page *page, uint32_t free, uint32_t looks) {
     uint64_t left = bin->sample_at - bin->allocated;
-    if (MP_UNLIKELY(left / 2 < free)) {
+    if (MP_UNLIKELY(left - left / 4 < free)) {
         uint32_t keep = left > 2 * NEAR ? NEAR : (uint32_t)(left - left / 2);
         if (keep > free)
             keep = free;
@@ -159,6 +160,7 @@ void mp_pages_keep_back(struct mp_heap *heap, struct mp_page *page, struct mp_bl
 /* See current_event. */
 static void put_aside(struct mp_bin *bin, struct mp_page *page) {
     struct mp_block *first = page->local_free, *next;
+    bin->watched = true; /* also where there is nothing behind the first */
     if (!mp_block_is_free(first) || mp_page_is_end(next = mp_page_next_block(first)))
         return;
     bin->aside = next;
@@ -306,12 +308,15 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_tls.page[class];
-    if (bin->aside) {
-        page->local_free = bin->aside;
-        bin->aside = NULL;
+    if (bin->watched) {
+        bin->watched = false;
         bin->calm += bin->calm < CALM;
-        if (has_list(page))
-            return MP_REFILL_LIST;
+        if (bin->aside) {
+            page->local_free = bin->aside;
+            bin->aside = NULL;
+            if (has_list(page))
+                return MP_REFILL_LIST;
+        }
     } else if (bin->current && page->until == bin->window) {
         bin->calm = 0; /* nothing but malloc: what comes next may be nothing but free */
     }
@@ -371,7 +376,7 @@ void mp_pages_end_current(struct mp_heap *heap, unsigned class) {
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     struct mp_bin *bin = &heap->bins[page->class];
     bool too_soon = bin->left_ms == (uint32_t)now;
-    if (bin->aside && !too_soon) {
+    if (bin->watched && !too_soon) {
         bin->left_ms = (uint32_t)now;
         bin->calm = 0;
         mp_elsewhere_flush(heap);

@@ -39,7 +39,8 @@ struct mp_bin {
     uint32_t lent;                    /* blocks that the current page's list can have, at most */
     uint32_t rest_count;
     uint32_t left_ms;       /* when a current page was last left because only frees came */
-    uint32_t calm;          /* how often in a row that was looked for in vain */
+    uint8_t calm;           /* how often in a row that was looked for in vain */
+    bool watched;           /* that is looked for */
     struct mp_block *aside; /* of the current page's list, what waits behind it: see pages.c */
     struct mp_block *rest;  /* free blocks of the current page that are kept back */
     uint64_t allocated;     /* blocks ever charged */

@@ -406,6 +406,29 @@ START_TEST(a_thread_that_frees_all_it_has_keeps_no_page) {
 }
 END_TEST
 
+/* Also where the page has no other free block. */
+START_TEST(a_thread_that_frees_and_allocates_in_turns_is_seldom_looked_at) {
+    static const size_t sizes[] = {16, 64, 512, 1500, 4000, 8192};
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint32_t count = blocks_in_page(sizes[i]);
+        const uint32_t lives[] = {0, count / 2, count - 1};
+        for (unsigned l = 0; l < 3; l++) {
+            uint32_t others = lives[l];
+            allocate(blocks, others, sizes[i]);
+            unsigned often = 0; /* for some frees after each step of the clock, it may be */
+            for (int n = 0; n < 5000; n++) {
+                t_free(t_malloc(sizes[i]));
+                often += mp_tls.heap->bins[mp_class_of(sizes[i])].window < 128;
+            }
+            ck_assert_uint_le(often, 500);
+            free_blocks(blocks, others);
+            mp_trim();
+        }
+    }
+    ck_assert_invariants();
+}
+END_TEST
+
 static void *free_200_more(void *blocks_of_it) {
     free_blocks(blocks_of_it, 200);
     return NULL;
@@ -719,6 +742,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(queues, a_circle_of_free_blocks_gives_no_page_away);
     UNIT_CASE_PRISTINE(queues, check_full_finds_a_free_block_that_was_overwritten);
     UNIT_CASE_PRISTINE(queues, a_damaged_list_gives_no_block_twice_and_none_of_another_page);
+    UNIT_CASE_PRISTINE(queues, a_thread_that_frees_and_allocates_in_turns_is_seldom_looked_at);
     UNIT_CASE_PRISTINE(queues, what_was_put_aside_may_be_damaged);
     suite_add_tcase(suite, queues);
     TCase *threads = tcase_create("threads");
