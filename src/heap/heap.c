@@ -330,7 +330,7 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
     struct mp_page *page = mp_page_guess((uintptr_t)pointer);
     struct mp_block *block = pointer;
     struct mp_heap *heap = mp_tls.heap;
-    uintptr_t offset = (uintptr_t)pointer - page->start;
+    uintptr_t offset = (uintptr_t)pointer - mp_page_start_hot(page);
     if (!pointer)
         return;
     if (!heap || mp_page_kind(page) != MP_KIND_SMALL ||
@@ -357,7 +357,7 @@ static size_t live_size(const void *pointer, struct mp_page **page) {
     /* The commonest case first. That the guess is right comes before all else: a wrong one's page
      * may be in the making. */
     *page = mp_page_guess((uintptr_t)pointer);
-    if (MP_LIKELY((uintptr_t)pointer - (*page)->start < MP_SLICE_SIZE &&
+    if (MP_LIKELY((uintptr_t)pointer - mp_page_start_hot(*page) < MP_SLICE_SIZE &&
                   mp_page_kind(*page) == MP_KIND_SMALL && is_block(*page, (uintptr_t)pointer)))
         return mp_classes[(*page)->class].size;
     *page = mp_arena_find_head((uintptr_t)pointer);

@@ -41,7 +41,7 @@ MP_INLINE void *mp_malloc_fast(size_t size) {
  * has a key is free already. */
 MP_INLINE bool mp_free_fast(void *pointer) {
     struct mp_page *page = mp_page_guess((uintptr_t)pointer);
-    uint64_t product = ((uintptr_t)pointer - page->start) * mp_page_inverse_hot(page);
+    uint64_t product = ((uintptr_t)pointer - mp_page_start_hot(page)) * mp_page_inverse_hot(page);
     if (MP_UNLIKELY(
             !mp_arch_is_thread_plus_below(mp_page_owner_hot(page), product, MP_INVERSE_LIMIT)))
         return false;

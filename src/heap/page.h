@@ -250,6 +250,11 @@ MP_RACY_INLINE struct mp_page *mp_page_guess(uintptr_t pointer) {
     return (void *)((char *)mp_meta + ((pointer >> (MP_SLICE_SHIFT - 6)) & mp_meta_mask));
 }
 
+/* Also of an entry that is no page's yet, and may be becoming one. */
+MP_RACY_INLINE uintptr_t mp_page_start_hot(const struct mp_page *page) {
+    return page->start;
+}
+
 /* Also of an entry that is no small page's, where it is another field that somebody may be writing:
  * its owner is 0, so what this gives does not matter. */
 MP_RACY_INLINE uint64_t mp_page_inverse_hot(const struct mp_page *page) {
