@@ -367,10 +367,10 @@ void mp_pages_end_current(struct mp_heap *heap, unsigned class) {
 
 /* The pushes that were allowed have come. A current page is watched for a thread that frees all it
  * has, perhaps to sleep then: nobody else could take its pages away. So the list is put aside, all
- * but its last block; if malloc has not come for it (mp_pages_refill) by the next time, the page
- * stops to be current, and is one that goes when it is empty (queue.h). To have it back costs
- * little, but to have another when it went some thousand instructions: once per step of the clock
- * at most.
+ * but its last block; if malloc has not come for it (mp_pages_refill) by the next time, the page is
+ * current no longer, but one that goes when it is empty (queue.h). To have it back costs little,
+ * but to have another once it went some thousand instructions: so, once per step of the clock at
+ * most.
  *
  * Nothing is walked along or counted until then, since the blocks may be far away. */
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
