@@ -6,6 +6,7 @@
 #include "heap/huge.h"
 #include "heap/pool.h"
 #include "heap/remote.h"
+#include "heap/rescue.h"
 #include "heap/thread.h"
 
 typedef void visitor(const struct mp_page *page, enum mp_kind kind, void *context);
@@ -26,6 +27,10 @@ MP_RACY static void each_page(visitor *visit, void *context) {
     }
 }
 
+MP_RACY static bool is_live(const struct mp_block *block) {
+    return !mp_block_is_free(block) && !mp_block_is_twin(block) && !mp_block_is_marked(block);
+}
+
 MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void *context) {
     struct mp_census *census = context;
     if (kind == MP_KIND_LARGE) {
@@ -36,13 +41,19 @@ MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, vo
     struct mp_census_class *class = &census->classes[page->class];
     uint32_t size = mp_classes[page->class].size, carved = page->carved;
     uint32_t live = 0;
+    uint8_t flags = kind == MP_KIND_SMALL ? mp_page_flags(page) : 0;
+    if (flags & MP_PAGE_EMPTIED) {
+        const struct mp_block *left = mp_rescue_left(page);
+        live = left && is_live(left);
+        carved = 0;
+    }
     for (uint32_t i = 0; i < carved; i++) {
         const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
-        live += !mp_block_is_free(block) && !mp_block_is_twin(block);
+        live += is_live(block);
     }
     class->pages++;
     class->live += live;
-    class->free += carved - live;
+    class->free += carved > live ? carved - live : 0;
 }
 
 void mp_census(struct mp_census *census) {
@@ -71,9 +82,9 @@ MP_RACY int mp_census_is_live(const void *pointer) {
     if (kind == MP_KIND_NONE || kind == MP_KIND_FREE || kind == MP_KIND_CONT)
         return 0;
     uint32_t size = mp_classes[page->class].size;
-    return offset % size == 0 && offset / size < page->carved &&
-           !mp_block_is_free((const struct mp_block *)pointer) &&
-           !mp_block_is_twin((const struct mp_block *)pointer);
+    if (kind == MP_KIND_SMALL && mp_rescue_has_emptied(page))
+        return pointer == mp_rescue_left(page) && is_live(pointer);
+    return offset % size == 0 && offset / size < page->carved && is_live(pointer);
 }
 
 /* ---- the running process ---- */
@@ -97,6 +108,8 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
         /* Of a current page only the free blocks are known, see add_heaps. Less those freed by
          * other threads and not collected yet. */
         uint32_t remote = mp_remote_count_guess(page);
+        if (mp_page_flags(page) & MP_PAGE_EMPTIED)
+            carved = mp_rescue_left(page) != NULL;
         used = mp_page_is_current(page) ? carved : mp_page_used(page);
         used = used > remote ? used - remote : 0;
         if (mp_page_is_current(page) && (mp_page_flags(page) & MP_PAGE_LOST))
@@ -148,6 +161,8 @@ MP_RACY static void add_current(struct mp_stats *stats, const struct mp_bin *bin
     } else {
         free = bin->lent + frees + bin->rest_count;
         uint32_t remote = mp_remote_count_guess(page), most = page->carved;
+        if (mp_rescue_has_emptied(page))
+            most = mp_rescue_left(page) != NULL;
         most = most > remote ? most - remote : 0;
         class->cached += free < most ? free : most;
     }
@@ -189,8 +204,10 @@ MP_RACY static void add_heaps(struct mp_stats *stats) {
 void mp_stats_get(struct mp_stats *stats) {
     struct mp_huge_stats huge;
     memset(stats, 0, sizeof *stats);
+    mp_slow_enter(); /* nobody visits this thread's heap, so its own figures are exact */
     each_page(add_page, stats);
     add_heaps(stats);
+    mp_slow_leave();
     mp_huge_get_stats(&huge);
     stats->mapped_blocks = huge.blocks;
     stats->mapped_bytes = huge.bytes;

@@ -4,9 +4,11 @@
 #include "heap/pool.h"
 #include "heap/queue.h"
 #include "heap/remote.h"
-#include "platform/lock.h"
+#include "heap/rescue.h"
 
-#define RESCUE 16u /* pages that are all back, or a sixteenth of all, for a look at them */
+#define OS_PAGE   4096u
+#define SCATTERED 16u /* batches in a row that went with one block */
+#define TRY_AGAIN 80u /* after so many blocks sent singly, some wait for others again */
 
 /* The page has just become this thread's by a push. */
 static void claimed(struct mp_heap *heap, struct mp_page *page) {
@@ -54,30 +56,31 @@ void mp_elsewhere_read_mail(struct mp_heap *heap) {
     }
 }
 
-/* All blocks of a page in a queue are free, and its owner is not about to see it. */
-static bool is_all_back(const struct mp_page *page) {
-    uint32_t until = __atomic_load_n(&page->until, __ATOMIC_ACQUIRE); /* mp_page_count_free */
-    return (mp_page_flags(page) & MP_PAGE_QUEUED) && until > 0 &&
-           until + page->held == mp_remote_count(page);
-}
-
 /* What its owner may be changing: a guess. */
 MP_RACY static uint32_t glance(const struct mp_page *page) {
     return page->until + page->held;
 }
 
-/* The heap that has the page in a queue, 0: none. After a push the page may be anything, and this
- * any number; a mail too many does no harm. */
-MP_RACY static uint32_t queued_by(const struct mp_page *page) {
-    uint32_t heap = page->heap;
-    bool queued = mp_page_kind(page) == MP_KIND_SMALL && (mp_page_flags(page) & MP_PAGE_QUEUED);
-    return queued && heap <= mp_heap_count() ? heap : 0;
+/* What a page of somebody's is to him. After a push it may be anything, and this any answer; what
+ * is done with it does no harm then. */
+MP_RACY static uint8_t owned_as(const struct mp_page *page, uint32_t *heap) {
+    *heap = page->heap;
+    return mp_page_kind(page) == MP_KIND_SMALL && *heap <= mp_heap_count() ? mp_page_flags(page)
+                                                                           : 0;
+}
+
+/* How many blocks of a current page are out only its owner could know; but what he has not handed
+ * out yet is seldom more than what he made last. */
+MP_RACY static bool may_be_empty_now(const struct mp_page *page, uint32_t back, uint32_t pushed) {
+    uint32_t list = 1 + OS_PAGE / mp_classes[page->class].size;
+    return back + list >= page->carved && back - pushed + list < page->carved;
 }
 
 static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     struct mp_page *page = batch->page;
     uint32_t used = glance(page), back; /* before the push, while the page is one for certain */
-    bool mine = mp_remote_push(page, batch->first, batch->last, batch->count, &back);
+    uint32_t pushed = batch->count, owner;
+    bool mine = mp_remote_push(page, batch->first, batch->last, pushed, &back);
     /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;
     if (heap)
@@ -89,51 +92,14 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     /* With the fence in mp_queue_settle: an owner that queues the page now sees the push, or we the
      * queue. */
     atomic_thread_fence(memory_order_seq_cst);
-    uint32_t owner = queued_by(page);
-    if (owner)
+    uint8_t flags = owned_as(page, &owner);
+    if (flags & MP_PAGE_QUEUED) {
         tell_owner(owner, mp_arena_number(page));
-    if (owner && back >= used)
-        atomic_fetch_add_explicit(&mp_queue_all_back, 1, memory_order_relaxed);
-}
-
-/* Retires what is all back in a queue, with the gate closed and the owner in no slow section. The
- * owner may be anywhere on the fast paths, but nowhere near such a page: it has no block to free
- * there, and allocates from its current pages alone. What it has freed last is in the page's list
- * by the time that it is in the count. At `until` 0 its own event is to come. */
-static void rescue_from(struct mp_heap *heap, uint32_t number) {
-    while (number) {
-        struct mp_page *page = mp_arena_page(number);
-        number = page->next;
-        if (is_all_back(page) && mp_queue_has_all_keys(page)) {
-            mp_queue_remove(heap, page);
-            mp_queue_collect(page);
-            mp_queue_retire(page);
-        }
+        if (back >= used)
+            atomic_fetch_add_explicit(&mp_queue_all_back, 1, memory_order_relaxed);
+    } else if ((flags & MP_PAGE_CURRENT) && may_be_empty_now(page, back, pushed)) {
+        atomic_fetch_add_explicit(&mp_rescue_current, 1, memory_order_relaxed);
     }
-}
-
-void mp_elsewhere_rescue(void) {
-    uint32_t least = mp_pool_used() / 16;
-    uint32_t counted = atomic_load_explicit(&mp_queue_all_back, memory_order_relaxed);
-    if (counted < (least > RESCUE ? least : RESCUE) || mp_lock_all_mine ||
-        !atomic_compare_exchange_strong_explicit(&mp_queue_all_back, &counted, 0,
-                                                 memory_order_relaxed, memory_order_relaxed))
-        return;
-    if (!mp_gate_try_close()) { /* another time: this is a free, which shall not wait */
-        atomic_fetch_add_explicit(&mp_queue_all_back, counted, memory_order_relaxed);
-        return;
-    }
-    for (uint32_t n = mp_heap_count(); n > 0; n--) {
-        struct mp_heap *heap = mp_heap_by_number(n);
-        for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
-            rescue_from(heap, heap->bins[c].dense_first);
-            rescue_from(heap, heap->bins[c].sparse);
-        }
-    }
-    mp_gate_open(false);
-    mp_slow_enter();
-    mp_pool_settle();
-    mp_slow_leave();
 }
 
 /* A signal handler that forks comes here in the middle of whatever stands outside slow sections
@@ -164,7 +130,18 @@ static void send(struct mp_heap *heap, struct mp_batch *batch) {
     if (MP_LIKELY(batch->page != NULL))
         hand_over(heap, batch);
     mp_slow_leave();
-    mp_elsewhere_rescue();
+    mp_rescue(heap);
+}
+
+/* What is freed is scattered over so many pages that batches find no further block. Nothing is
+ * gained by keeping them then, and a thread that falls asleep with them keeps their pages. */
+static void send_all(struct mp_heap *heap) {
+    mp_slow_enter();
+    mp_elsewhere_flush(heap);
+    mp_slow_leave();
+    mp_rescue(heap);
+    if (++heap->singles == TRY_AGAIN)
+        heap->singles = SCATTERED - 1;
 }
 
 void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_block *block) {
@@ -182,12 +159,17 @@ void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_blo
         mp_page_link_block(block, batch->first);
         batch->first = block;
         batch->count++;
+        heap->singles = 0;
         send(heap, batch);
         return;
     }
-    if (batch->page)
+    if (batch->page) {
+        heap->singles = batch->count == 1 ? heap->singles + 1 : 0;
         send(heap, batch);
+    }
     begin(heap, batch, page, block);
     if (batch->most == 1)
         send(heap, batch);
+    else if (heap->singles >= SCATTERED)
+        send_all(heap);
 }

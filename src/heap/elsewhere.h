@@ -1,5 +1,5 @@
 /* Blocks of small pages freed by threads that do not own the page: gathered in batches, handed over
- * (remote.h has the protocol), the owner told, and what no owner sees to given back. */
+ * (remote.h has the protocol), and the owner told. */
 #ifndef MP_HEAP_ELSEWHERE_H
 #define MP_HEAP_ELSEWHERE_H
 
@@ -33,10 +33,5 @@ void mp_elsewhere_flush(struct mp_heap *heap);
 /* Looks again at the pages of this heap's that others say they have freed into. Inside a slow
  * section. */
 void mp_elsewhere_read_mail(struct mp_heap *heap);
-
-/* Pages all of whose blocks are back while their owner, who may be asleep for good, has not seen
- * it: once there are enough of them, the gate is closed and all are retired. Outside a slow section
- * and all locks, at the end of a call. */
-void mp_elsewhere_rescue(void);
 
 #endif

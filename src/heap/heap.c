@@ -14,6 +14,7 @@
 #include "heap/oracle.h"
 #include "heap/pages.h"
 #include "heap/pool.h"
+#include "heap/rescue.h"
 #include "heap/shared.h"
 #include "platform/options.h"
 #include "platform/sys.h"
@@ -57,16 +58,6 @@ static inline void draw_first(struct mp_heap *heap, unsigned class) {
 
 /* ---- malloc ---- */
 
-/* The list's head has no key: it is the list's end, or the program has written to a free block.
- * Returns when the list can be filled again. */
-static void check_end(struct mp_page *page) {
-    struct mp_block *head = page->local_free;
-    if (page == &mp_no_page || head == mp_page_end(page))
-        return;
-    page->local_free = mp_page_end(page); /* what is behind it cannot be trusted: lost */
-    mp_misuse_overwritten(head, page);
-}
-
 /* The oracle's choice; see small_slow for the usual one. */
 static void *oracle_sample(struct mp_heap *heap, unsigned class, size_t size,
                            struct mp_block *block) {
@@ -86,13 +77,11 @@ static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
         struct mp_page *page = mp_tls.page[class];
         struct mp_block *block = page->local_free;
         if (MP_LIKELY(mp_block_is_free(block))) {
-            page->local_free = mp_page_next_block(block);
-            block->key = 0;
+            mp_page_pop(page, block);
             if (mp_oracle_is_due(heap, class))
                 return oracle_sample(heap, class, size, block);
             return block;
         }
-        check_end(page);
         mp_slow_enter();
         draw_first(heap, class);
         mp_oracle_refill(heap, class);
@@ -285,10 +274,28 @@ static bool free_shared(struct mp_page *page, struct mp_block *block) {
 MP_INLINE bool is_block(const struct mp_page *page, uintptr_t pointer) {
     const struct mp_class *class = &mp_classes[page->class];
     size_t offset = pointer - page->start;
+    if (MP_UNLIKELY(mp_page_kind(page) == MP_KIND_SMALL && mp_rescue_has_emptied(page)) &&
+        pointer != (uintptr_t)mp_rescue_left(page))
+        return false;
     return offset * class->inverse < MP_INVERSE_LIMIT_ANY &&
            offset < (size_t)page->carved * class->size &&
            !mp_block_is_free((const struct mp_block *)pointer) &&
-           !mp_block_is_twin((const struct mp_block *)pointer);
+           !mp_block_is_twin((const struct mp_block *)pointer) &&
+           !mp_block_is_marked((const struct mp_block *)pointer);
+}
+
+/* The page was emptied: if it is this thread's, it becomes one like others, or goes, and what is to
+ * be freed is to be looked up again. */
+static MP_COLD bool look_after(struct mp_page *page) {
+    bool mine = false;
+    mp_slow_enter();
+    if (mp_tls.heap && (mp_page_owner(page) & ~MP_OWNER_CHECKED) == mp_tls.heap->owner &&
+        mp_rescue_has_emptied(page)) {
+        mp_pages_end_current(mp_tls.heap, page->class);
+        mine = true;
+    }
+    mp_slow_leave();
+    return mine;
 }
 
 /* Whatever it is. */
@@ -297,6 +304,10 @@ static MP_NOINLINE void free_any(const char *verb, void *pointer, const void *ca
     struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (MP_LIKELY(page != NULL)) {
         enum mp_kind kind = mp_page_kind(page);
+        if (kind == MP_KIND_SMALL && MP_UNLIKELY(mp_rescue_has_emptied(page)) && look_after(page)) {
+            free_any(verb, pointer, caller);
+            return;
+        }
         if (kind == MP_KIND_SMALL && is_block(page, (uintptr_t)pointer)) {
             free_block(page, pointer);
             return;
@@ -337,7 +348,8 @@ void mp_free_as(const char *verb, void *pointer, const void *caller) {
         offset * mp_page_inverse_hot(page) >= MP_INVERSE_LIMIT ||
         offset >= (uintptr_t)page->carved * mp_classes[page->class].size ||
         mp_block_is_free(block) || mp_block_is_twin(block) ||
-        (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner || MP_UNLIKELY(mp_threads_lost)) {
+        (mp_page_owner(page) & ~MP_OWNER_CHECKED) == heap->owner ||
+        MP_UNLIKELY(mp_rescue_has_emptied(page) || mp_threads_lost)) {
         free_any(verb, pointer, caller);
         return;
     }
@@ -437,9 +449,10 @@ bool mp_trim(void) {
         mp_pages_trim(mp_tls.heap);
         mp_slow_leave();
     }
+    bool any = mp_rescue_all();
     mp_slow_enter();
     mp_shared_trim();
-    bool any = mp_pool_trim() != 0;
+    any |= mp_pool_trim() != 0;
     mp_slow_leave();
     do_what_is_asked();
     return any;

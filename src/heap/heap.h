@@ -1,6 +1,6 @@
 /* The allocator: malloc and free as programs call them, less errno and the names. The fast paths
  * are here, to be inlined into the exported symbols; read this file first, then heap.c, pages.h,
- * queue.h, elsewhere.h, remote.h. Any thread; not from a signal handler. */
+ * queue.h, elsewhere.h, remote.h, rescue.h. Any thread; not from a signal handler. */
 #ifndef MP_HEAP_HEAP_H
 #define MP_HEAP_HEAP_H
 
@@ -27,8 +27,7 @@ MP_INLINE void *mp_malloc_class_fast(unsigned class) {
     struct mp_block *block = page->local_free;
     if (MP_UNLIKELY(MP_ORACLE || !mp_block_is_free(block)))
         return NULL;
-    page->local_free = mp_page_next_block(block);
-    block->key = 0;
+    mp_page_pop(page, block);
     return block;
 }
 

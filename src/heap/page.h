@@ -5,8 +5,9 @@
  * Who may touch what:
  *
  *   SMALL            `remote` by anyone, atomically; `owner` read by anyone, written by the page's
- *                    owner; everything else by the page's owner alone. Ownership is the bit
- *                    MP_OWNED of `remote`; heap/remote.h has the protocol.
+ *                    owner; everything else by the page's owner alone, or by who visits its heap
+ *                    (rescue.h). Ownership is the bit MP_OWNED of `remote`; heap/remote.h has the
+ *                    protocol.
  *   MEDIUM, SAMPLES  under the lock of their shard (shared.h)
  *   FREE             under the lock of the pool
  *   LARGE            by whoever holds the block (its one pointer), until it is freed
@@ -21,8 +22,8 @@
  * The link says where in the page the next free block stands (16 bits in a small page, 32 in a
  * medium one); MP_END after the last. It cannot lead out of the page, whatever was written over it.
  * Only a free block has the key. malloc hands out no block without it and clears it; free takes no
- * block that has it. The census counts a block as free exactly when it has it, so lists need not be
- * walked and may be in any state. */
+ * block that has it. The census counts a block as free exactly when it has it (or a mark in its
+ * place: rescue.h), so lists need not be walked and may be in any state. */
 #ifndef MP_HEAP_PAGE_H
 #define MP_HEAP_PAGE_H
 
@@ -50,6 +51,7 @@ enum mp_kind {
 #define MP_PAGE_SPARSE  0x04 /* ... that of mostly empty pages */
 #define MP_PAGE_LISTED  0x08 /* in the pool's list of ownerless pages; set under the pool's lock */
 #define MP_PAGE_LOST    0x40 /* its owner was lost in a fork: see pages.h */
+#define MP_PAGE_EMPTIED 0x10 /* current, and its memory was given back: see rescue.h */
 #define MP_SPAN_GONE    0x80 /* FREE: not mapped */
 #define MP_SPAN_DIRTY   0x10 /* FREE: its memory may be resident and holds old bytes */
 #define MP_SPAN_ZERO    0x20 /* MEDIUM, LARGE: memory came from the system untouched */
@@ -104,7 +106,7 @@ struct mp_page {
             uint32_t last_pages; /* FREE: OS pages of the LARGE block that began here, or 0 */
         };
     };
-    uint32_t next, prev; /* in a queue or list, page numbers; 0 ends */
+    uint32_t next, prev; /* in a queue or list, page numbers; 0 ends. EMPTIED: what is left */
     union {
         uint32_t twins;   /* SAMPLES: number of its table, or 0: see twins.h */
         uint32_t sampled; /* LARGE: is it one? */
@@ -148,6 +150,15 @@ MP_INLINE void mp_block_make_twin(struct mp_block *block) {
     block->key = mp_block_key(block) + 2;
 }
 
+/* What the key of a free block is while malloc is to leave it alone for a moment: see rescue.h. */
+MP_INLINE uintptr_t mp_block_mark(const void *block) {
+    return mp_block_key(block) + 4;
+}
+
+MP_INLINE bool mp_block_is_marked(const struct mp_block *block) {
+    return block->key == mp_block_mark(block);
+}
+
 MP_INLINE uintptr_t mp_page_owner(const struct mp_page *page) {
     return atomic_load_explicit(&page->owner, memory_order_relaxed);
 }
@@ -176,7 +187,7 @@ MP_INLINE void mp_page_set_kind(struct mp_page *page, enum mp_kind kind) {
 }
 
 /* The owner has put one more block into local_free; true: it is time to look at the page. Release:
- * who sees the count sees the list (rescue_from in elsewhere.c), which x86-64 gives for a plain
+ * who sees the count sees the list (is_all_back in rescue.c), which x86-64 gives for a plain
  * store.
  */
 MP_INLINE bool mp_page_count_free(struct mp_page *page) {
@@ -201,10 +212,10 @@ MP_INLINE uint32_t mp_page_used(const struct mp_page *page) {
     return page->until + page->held;
 }
 
-/* Flags are written by the page's owner, MP_PAGE_LISTED under the pool's lock; never by two at
- * once, since a new owner looks for LISTED first and takes the lock when it is there. So no locked
- * RMW. Clearing is a release and testing an acquire: who sees LISTED or LOST gone goes on to write
- * what was read or written before it went. */
+/* Flags are written by the page's owner or a visitor, MP_PAGE_LISTED under the pool's lock; never
+ * by two at once, since a new owner looks for LISTED first and takes the lock when it is there. So
+ * no locked RMW. Clearing is a release and testing an acquire: who sees LISTED or LOST gone goes on
+ * to write what was read or written before it went. */
 MP_INLINE uint8_t mp_page_flags(const struct mp_page *page) {
     return atomic_load_explicit(&page->flags, memory_order_acquire);
 }
@@ -236,6 +247,13 @@ MP_INLINE struct mp_block *mp_page_next_block(const struct mp_block *block) {
 
 MP_INLINE void mp_page_link_block(struct mp_block *block, const struct mp_block *next) {
     block->link = (uint16_t)(uintptr_t)next;
+}
+
+/* Takes the first block of the current page's list, which is free. Whatever its key is by now is
+ * cleared: rescue.h counts on it. */
+MP_INLINE void mp_page_pop(struct mp_page *page, struct mp_block *block) {
+    page->local_free = mp_page_next_block(block);
+    block->key = 0;
 }
 
 /* ---- the primary range's metadata, for the fast path of free; see arena.h ---- */

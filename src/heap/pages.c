@@ -7,6 +7,7 @@
 #include "heap/pool.h"
 #include "heap/queue.h"
 #include "heap/remote.h"
+#include "heap/rescue.h"
 #include "heap/thp.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -308,6 +309,10 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
                                struct mp_block **block) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_tls.page[class];
+    if (bin->current && mp_rescue_has_emptied(page))
+        mp_rescue_return(bin, page);
+    else if (bin->current && has_list(page)) /* malloc was turned away for a moment: rescue.h */
+        return MP_REFILL_LIST;
     if (bin->watched) {
         bin->watched = false;
         bin->calm += bin->calm < CALM;
@@ -349,6 +354,8 @@ static struct mp_page *end_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_arena_page_or_null(bin->current);
     if (page) {
+        if (MP_UNLIKELY(mp_rescue_has_emptied(page)))
+            mp_rescue_return(bin, page);
         take_back(bin, page);
         /* A damaged list may hold blocks twice: not all are free unless they have their keys. */
         if (mp_page_used(page) == 0 && MP_UNLIKELY(!mp_queue_has_all_keys(page)))
@@ -376,6 +383,10 @@ void mp_pages_end_current(struct mp_heap *heap, unsigned class) {
 static void current_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
     struct mp_bin *bin = &heap->bins[page->class];
     bool too_soon = bin->left_ms == (uint32_t)now;
+    if (MP_UNLIKELY(mp_rescue_has_emptied(page))) {
+        mp_pages_end_current(heap, page->class);
+        return;
+    }
     if (bin->watched && !too_soon) {
         bin->left_ms = (uint32_t)now;
         bin->calm = 0;
@@ -469,6 +480,8 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
         return;
     }
     uint32_t size = mp_classes[page->class].size, used = 0;
+    if (mp_rescue_has_emptied(page))
+        mp_rescue_make_blocks(page);
     page->local_free = mp_page_end(page);
     for (uint32_t i = page->carved; i-- > 0;) {
         struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);

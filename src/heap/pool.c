@@ -309,18 +309,8 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
     mp_lock_take(&pool->lock);
     pool->used_slices -= slices;
     mp_spans_insert(&pool->spans, page, slices, MP_DIRTY);
-    if (!mp_lock_all_mine) /* else all others wait for this */
-        purge_to_allowance(pool);
+    purge_to_allowance(pool);
     mp_lock_drop(&pool->lock);
-}
-
-void mp_pool_settle(void) {
-    for (unsigned node = 0; node < MP_NODES; node++) {
-        struct pool *pool = &pools[node];
-        mp_lock_take(&pool->lock);
-        purge_to_allowance(pool);
-        mp_lock_drop(&pool->lock);
-    }
 }
 
 void mp_pool_shrink(struct mp_page *page, uint32_t keep) {

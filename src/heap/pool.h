@@ -30,9 +30,6 @@ void mp_pool_tick(uint64_t now_ms);
 /* Purges everything; returns the bytes given back. */
 size_t mp_pool_trim(void);
 
-/* Purges what was given behind the closed gate. */
-void mp_pool_settle(void);
-
 /* Slices in use on all nodes, at a glance. */
 uint32_t mp_pool_used(void);
 

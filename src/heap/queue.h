@@ -2,7 +2,8 @@
  * be allocated from, empty ones go back to the pool. Two queues per class (struct mp_bin): sparse
  * pages, of which a quarter at most is used, may soon be empty, so dense ones are taken first.
  *
- * By the page's owner or somebody who is becoming it, inside a slow section. */
+ * By the page's owner, somebody who is becoming it, or who visits its heap, inside a slow section.
+ */
 #ifndef MP_HEAP_QUEUE_H
 #define MP_HEAP_QUEUE_H
 
@@ -13,7 +14,7 @@
 #include "heap/thread.h"
 
 /* How many pages in queues have all their blocks back while their owner may not have seen it: about
- * so many, see mp_elsewhere_rescue. */
+ * so many, see rescue.h. */
 extern MP_HIDDEN _Atomic(uint32_t) mp_queue_all_back;
 
 /* Makes the page this heap's. */

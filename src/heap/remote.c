@@ -42,6 +42,11 @@ uint32_t mp_remote_collect(struct mp_page *page) {
     return count;
 }
 
+bool mp_remote_forget(struct mp_page *page, uintptr_t word) {
+    return atomic_compare_exchange_strong_explicit(&page->remote, &word, MP_OWNED,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
 bool mp_remote_disown(struct mp_page *page) {
     uintptr_t expected = MP_OWNED;
     /* release: the next owner sees the entry as we leave it */

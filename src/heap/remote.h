@@ -8,7 +8,7 @@
  *    +------------+--------------------------------+-----+
  *
  * - A page is OWNED by exactly one thread's heap, or ownerless. Only the owner touches the entry's
- *   plain fields (local_free, until, held, queue links).
+ *   plain fields (local_free, until, held, queue links), or who visits its heap in its stead.
  * - push: a chain of blocks goes in front of the list by CAS, and the new word always has OWNED. If
  *   the old one did not, the pusher has thereby become the owner (it has "claimed" the page) and
  *   must settle it: keep it in a queue, retire it, or disown it again.
@@ -45,6 +45,10 @@ bool mp_remote_push(struct mp_page *page, struct mp_block *first, struct mp_bloc
 /* By the owner: takes over what others freed; returns how many blocks came to local_free. The
  * caller adjusts the count of used blocks. */
 uint32_t mp_remote_collect(struct mp_page *page);
+
+/* In the owner's stead (rescue.h): forgets the blocks that wait if they are those of this word
+ * still, and does not touch them. */
+bool mp_remote_forget(struct mp_page *page, uintptr_t word);
 
 /* How many blocks wait to be collected. */
 MP_INLINE uint32_t mp_remote_count(const struct mp_page *page) {

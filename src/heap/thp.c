@@ -5,6 +5,7 @@
 
 #include "heap/arena.h"
 #include "heap/remote.h"
+#include "heap/rescue.h"
 #include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/sys.h"
@@ -61,7 +62,7 @@ MP_RACY static bool is_dense(uint32_t number) {
         if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM) {
             blocks += mp_classes[page->class].blocks;
             if (mp_page_is_current(page))
-                used += page->carved; /* or not quite: it will be soon */
+                used += mp_rescue_has_emptied(page) ? 0 : page->carved; /* or soon will be */
             else if (kind == MP_KIND_SMALL)
                 used += mp_page_used(page) - mp_remote_count_guess(page);
             else

@@ -156,14 +156,47 @@ struct mp_heap *mp_thread_heap_for_malloc(void) {
 
 /* ---- the gate ---- */
 
+void mp_slow_wait_for_visitor(struct mp_heap *heap) {
+    for (;;) {
+        uint32_t busy = MP_BUSY_NOT;
+        if (atomic_compare_exchange_strong_explicit(&heap->busy, &busy, MP_BUSY_OWN,
+                                                    memory_order_seq_cst, memory_order_relaxed))
+            return;
+        if (busy == MP_BUSY_OWN) /* a handler of abort's, say, that allocates: as well as may be */
+            return;
+        if (busy == MP_BUSY_AWAITED ||
+            atomic_compare_exchange_strong_explicit(&heap->busy, &busy, MP_BUSY_AWAITED,
+                                                    memory_order_relaxed, memory_order_relaxed))
+            mp_sys_futex_wait(&heap->busy, MP_BUSY_AWAITED);
+    }
+}
+
+bool mp_visit_begin(struct mp_heap *heap) {
+    uint32_t not = MP_BUSY_NOT;
+    return atomic_compare_exchange_strong_explicit(&heap->busy, &not, MP_BUSY_VISITED,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+void mp_visit_end(struct mp_heap *heap) {
+    if (atomic_exchange_explicit(&heap->busy, MP_BUSY_NOT, memory_order_release) == MP_BUSY_AWAITED)
+        mp_sys_futex_wake(&heap->busy, INT32_MAX);
+}
+
+void mp_visit_forget(void) {
+    struct mp_heap *heap = mp_tls.heap;
+    if (heap && atomic_load_explicit(&heap->busy, memory_order_relaxed) != MP_BUSY_OWN)
+        atomic_store_explicit(&heap->busy, MP_BUSY_NOT, memory_order_relaxed);
+}
+
 void mp_slow_wait(void) {
+    struct mp_heap *heap = mp_tls.heap;
     if (mp_lock_all_mine)
         return; /* it is this thread that closed the gate */
     do {
-        atomic_store_explicit(&mp_tls.heap->busy, 0, memory_order_seq_cst);
+        atomic_store_explicit(&heap->busy, MP_BUSY_NOT, memory_order_seq_cst);
         while (atomic_load_explicit(&mp_gate, memory_order_acquire))
             mp_sys_futex_wait(&mp_gate, 1);
-        atomic_store_explicit(&mp_tls.heap->busy, 1, memory_order_seq_cst);
+        mp_slow_wait_for_visitor(heap);
     } while (atomic_load_explicit(&mp_gate, memory_order_seq_cst));
 }
 
@@ -175,23 +208,20 @@ void mp_heapless_leave(void) {
     mp_lock_drop(&gate_lock);
 }
 
-/* Waits until no thread is in a slow section; gives up after so many looks, if not 0. */
-static bool wait_for_all(unsigned most) {
+/* Waits until no thread is in a slow section. */
+static void wait_for_all(void) {
     unsigned spins = 0;
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         struct mp_heap *heap = mp_heap_by_number(n);
         if (heap->state != MP_HEAP_LIVE || heap == mp_tls.heap)
             continue;
         while (atomic_load_explicit(&heap->busy, memory_order_seq_cst)) {
-            if (++spins == most)
-                return false;
-            if (most || spins < 100)
+            if (++spins < 100)
                 mp_arch_pause();
             else
                 mp_sys_yield();
         }
     }
-    return true;
 }
 
 static void take_all(void) {
@@ -202,34 +232,14 @@ static void take_all(void) {
     mp_lock_all_mine = true;
 }
 
-static void reopen(void) {
-    mp_lock_drop(&heaps_lock);
-    atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
-    mp_sys_futex_wake(&mp_gate, INT32_MAX);
-    mp_lock_drop(&gate_lock);
-}
-
 void mp_gate_close(void) {
     mp_lock_take(&gate_lock);
     atomic_store_explicit(&mp_gate, 1, memory_order_seq_cst);
     /* From here on no heap comes or goes. No slow section takes this lock, so waiting for them
      * under it is safe. */
     mp_lock_take(&heaps_lock);
-    wait_for_all(0);
+    wait_for_all();
     take_all();
-}
-
-bool mp_gate_try_close(void) {
-    if (!mp_lock_try(&gate_lock))
-        return false;
-    atomic_store_explicit(&mp_gate, 1, memory_order_seq_cst);
-    mp_lock_take(&heaps_lock);
-    if (!wait_for_all(200)) {
-        reopen();
-        return false;
-    }
-    take_all();
-    return true;
 }
 
 void mp_gate_open(bool child) {
@@ -254,6 +264,9 @@ void mp_gate_open(bool child) {
         atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
         mp_lock_reset(&gate_lock);
     } else {
-        reopen();
+        mp_lock_drop(&heaps_lock);
+        atomic_store_explicit(&mp_gate, 0, memory_order_seq_cst);
+        mp_sys_futex_wake(&mp_gate, INT32_MAX);
+        mp_lock_drop(&gate_lock);
     }
 }

@@ -7,6 +7,9 @@
  * busy. Both are sequentially consistent, so one of the two sees the other. While the gate is
  * closed, what still runs are pops and pushes of single blocks.
  *
+ * A visit is the same for one heap: who finds it not busy makes it so, changes its bins and pages
+ * in its thread's stead, which waits at its next slow section (rescue.h). Visitors never wait.
+ *
  * Heaps are never freed, so that a page's number of its last heap always means something; a heap is
  * used again by the next thread. */
 #ifndef MP_HEAP_THREAD_H
@@ -60,11 +63,18 @@ enum mp_heap_state {
     MP_HEAP_DEAD, /* its thread does not exist in this forked process */
 };
 
+enum mp_busy {
+    MP_BUSY_NOT,
+    MP_BUSY_OWN,     /* its thread is in a slow section */
+    MP_BUSY_VISITED, /* another thread is */
+    MP_BUSY_AWAITED, /* ... and its own sleeps until it has gone */
+};
+
 struct mp_heap {
     uint32_t number; /* 1 .. ; 0 is no heap */
     _Atomic(uint32_t) state;
     uintptr_t owner;        /* its thread's owner word, see page.h */
-    _Atomic(uint32_t) busy; /* its thread is in a slow section */
+    _Atomic(uint32_t) busy; /* enum mp_busy */
     struct mp_tls *tls;     /* its thread's; dangles when a thread has died without an exit */
     unsigned node;
     struct mp_heap *next_free;
@@ -79,7 +89,9 @@ struct mp_heap {
     uint32_t mails_read;
     _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
     uint32_t flushed_ms;              /* when batches were last handed over for no other reason */
+    uint32_t sent;                    /* batches, for now and then */
     uint32_t batched;                 /* batches with blocks */
+    uint32_t singles;                 /* that went with one block, in a row */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };
@@ -106,6 +118,7 @@ uint32_t mp_heap_count(void);
 
 extern MP_HIDDEN _Atomic(uint32_t) mp_gate;
 void mp_slow_wait(void);
+void mp_slow_wait_for_visitor(struct mp_heap *heap);
 
 /* For a thread without a heap (it has not allocated yet, or is past its exit): a lock, which the
  * copier holds, instead of `busy`. */
@@ -120,7 +133,10 @@ MP_INLINE void mp_slow_enter(void) {
         mp_heapless_enter();
         return;
     }
-    atomic_store_explicit(&heap->busy, 1, memory_order_seq_cst);
+    uint32_t not = MP_BUSY_NOT;
+    if (MP_UNLIKELY(!atomic_compare_exchange_strong_explicit(
+            &heap->busy, &not, MP_BUSY_OWN, memory_order_seq_cst, memory_order_relaxed)))
+        mp_slow_wait_for_visitor(heap);
     if (MP_UNLIKELY(atomic_load_explicit(&mp_gate, memory_order_seq_cst)))
         mp_slow_wait();
 }
@@ -130,17 +146,23 @@ MP_INLINE void mp_slow_leave(void) {
     if (MP_UNLIKELY(!heap))
         mp_heapless_leave();
     else /* release: the copier that sees us out sees what we did */
-        atomic_store_explicit(&heap->busy, 0, memory_order_release);
+        atomic_store_explicit(&heap->busy, MP_BUSY_NOT, memory_order_release);
 }
 
 MP_INLINE bool mp_slow_inside(void) {
-    return mp_tls.heap && atomic_load_explicit(&mp_tls.heap->busy, memory_order_relaxed);
+    return mp_tls.heap &&
+           atomic_load_explicit(&mp_tls.heap->busy, memory_order_relaxed) == MP_BUSY_OWN;
 }
+
+/* By a thread in a slow section of its own; false: the heap is busy. */
+bool mp_visit_begin(struct mp_heap *heap);
+void mp_visit_end(struct mp_heap *heap);
+/* In a child that was forked without the gate (from a signal handler, in the middle of anything):
+ * who visited this thread's heap does not exist. */
+void mp_visit_forget(void);
 
 /* Closes the gate and takes every lock of the heap; mp_gate_open undoes it. Not reentrant. */
 void mp_gate_close(void);
-/* The same if it can be had soon: for who can do without. */
-bool mp_gate_try_close(void);
 void mp_gate_open(bool child);
 
 /* True in a forked process that has lost threads: their pages need mp_pages_revive. */

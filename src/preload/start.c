@@ -72,6 +72,7 @@ static void after_fork_parent(void) {
 static void after_fork_child(void) {
     if (fork_from_inside) {
         fork_from_inside--;
+        mp_visit_forget();
         return;
     }
     mp_gate_open(true);

@@ -1,12 +1,13 @@
 /*
  * A page that its owner and others have emptied together goes back, although the owner may see
- * nothing of it: mp_elsewhere_rescue and the mailbox in src/heap/pages.c.
+ * nothing of it: mp_rescue in src/heap/rescue.c and the mailbox in src/heap/elsewhere.c.
  *
  * One page in a queue of its owner's, BLOCKS blocks, all of them live. The owner frees MINE of them
  * on the fast path, then comes by a slow path or not, and sleeps for ever. Another thread frees the
  * others, one push each, and rescues. The checks: nobody touches the entry of a page that was given
  * away; it is given away once, with no block live and all of them in its lists; and when all have come
- * to rest it is given away, unless the owner was last and has not read its mail since.
+ * to rest it is given away, unless the owner was last and has not read its mail since, or was busy when
+ * the other came by (the next one who comes by may have more luck).
  *
  * The owner's frees are two stores, the list and the count; the fast path is no slow section. Each
  * `#ifdef MUT_...` takes one step away; such a variant must fail.
@@ -19,7 +20,7 @@
 #define MINE 2
 #endif
 
-bit gate, busy;
+bit visited, busy;
 bit gone;         /* the page is the pool's */
 byte until, held; /* as in the entry */
 byte listed;      /* blocks in local_free */
@@ -31,6 +32,7 @@ byte all_back;
 byte live = BLOCKS;
 bit came_by;    /* the owner has run a slow section after its last free */
 bit owner_last; /* its last free was counted after the other's last glance at the count */
+bit missed;     /* the owner was busy when the other came by */
 bit owner_rests, other_rests;
 
 inline touch() {
@@ -46,13 +48,7 @@ inline retire() {
 }
 
 inline slow_enter() {
-    do
-    :: busy = 1;
-       if
-       :: gate -> busy = 0; gate == 0
-       :: else -> break
-       fi
-    od
+    atomic { !visited -> busy = 1 }
 }
 
 inline slow_leave() {
@@ -127,25 +123,30 @@ proctype owner() {
 inline rescue() {
     if
     :: all_back > 0 ->
-        gate = 1;
-#ifndef MUT_NO_WAIT
-        busy == 0;
-#endif
         all_back = 0;
         if
-#ifdef MUT_EVENT_TO_COME
-        :: !gone && until + held == remote -> retire()
+#ifdef MUT_NO_WAIT
+        :: visited = 1
 #else
-        :: !gone && until > 0 && until + held == remote -> retire()
+        :: atomic { !busy -> visited = 1 }
+        :: atomic { busy -> missed = 1 }
+#endif
+        fi;
+        if
+        :: !visited
+#ifdef MUT_EVENT_TO_COME
+        :: visited && !gone && until + held == remote -> retire()
+#else
+        :: visited && !gone && until > 0 && until + held == remote -> retire()
 #endif
         :: else
         fi;
-        gate = 0
+        visited = 0
     :: else
     fi
 }
 
-/* It alone closes the gate, so its own slow sections never wait and are left out. */
+/* Nobody visits it, so its own slow sections never wait and are left out. */
 proctype other() {
     byte n = BLOCKS - MINE, used, back;
     do
@@ -182,7 +183,7 @@ proctype other() {
 proctype judge() {
     owner_rests && other_rests;
     assert(live == 0);
-    assert(gone || owner_last && (!came_by || mail))
+    assert(gone || missed || owner_last && (!came_by || mail))
 }
 
 /* The page has just been taken over, or counts down to being sparse. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "heap/arena.h"
+#include "heap/census.h"
 #include "heap/thread.h"
 #include "heap_api.h"
 #include "platform/sys.h"
@@ -241,7 +242,7 @@ size_t crowd_each_live(void (*visit)(void *block, void *context), void *context)
                 continue;
             for (uint32_t b = 0; b < count; b++) {
                 void *block = (void *)(page->start + (uintptr_t)b * size);
-                if (kind != MP_KIND_LARGE && mp_block_is_free(block))
+                if (kind != MP_KIND_LARGE && (mp_block_is_free(block) || !mp_census_is_live(block)))
                     continue;
                 visit(block, context);
                 live++;

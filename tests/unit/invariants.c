@@ -7,6 +7,7 @@
 
 #include "heap/arena.h"
 #include "heap/pool.h"
+#include "heap/rescue.h"
 #include "heap/thread.h"
 #include "heap/twins.h"
 
@@ -90,7 +91,7 @@ static bool in_page(const struct mp_page *page, const struct mp_block *block) {
 }
 
 static struct mp_heap *owner_of(const struct mp_page *page) {
-    uintptr_t owner = mp_page_owner(page);
+    uintptr_t owner = mp_page_owner(page) & ~MP_OWNER_CHECKED;
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         struct mp_heap *heap = mp_heap_by_number(n);
         if (heap->state == MP_HEAP_LIVE && heap->owner == owner)
@@ -139,6 +140,23 @@ static bool check_current(struct lists *lists, const struct mp_heap *heap) {
         return broken(page, "a sample was passed");
     if (bin->sample_at - handed < (uint64_t)listed + page->until - 1)
         return broken(page, "%u blocks and %u pushes could pass a sample", listed, page->until);
+    return true;
+}
+
+/* Of an emptied page there is one block at most, which malloc may pop. */
+static bool check_emptied(const struct mp_page *page) {
+    const struct mp_heap *heap = owner_of(page);
+    const struct mp_bin *bin = heap ? &heap->bins[page->class] : NULL;
+    const struct mp_block *left = mp_rescue_left(page);
+    if (!heap || !mp_page_is_current(page) || !(mp_page_owner(page) & MP_OWNER_CHECKED) ||
+        bin->aside || bin->rest)
+        return broken(page, "emptied, and not what is emptied");
+    if (left && ((uintptr_t)left - page->start) / mp_classes[page->class].size + 1 != page->carved)
+        return broken(page, "emptied, and another block is left than was");
+    uint64_t listed = left && page->local_free == left;
+    uint64_t handed = bin->allocated + (bin->window - page->until) - listed;
+    if (handed + listed > bin->sample_at)
+        return broken(page, "emptied, and a sample could be passed");
     return true;
 }
 
@@ -249,7 +267,8 @@ static bool check_page(const struct mp_page *page, struct totals *totals) {
             return broken(page, "lost, and not what is lost");
         return true;
     }
-    if (!check_page_blocks(page))
+    bool emptied = kind == MP_KIND_SMALL && mp_rescue_has_emptied(page);
+    if (!(emptied ? check_emptied(page) : check_page_blocks(page)))
         return false;
     if (kind != MP_KIND_SMALL) {
         if (mp_page_owner(page))

@@ -244,7 +244,10 @@ int main(int argc, char **argv) {
                  {"threads-crossed-gone", CROSSED, false, TEAM},
                  {"main-asleep", MAIN, true, TEAM},
                  {"main-gone", MAIN, false, TEAM},
-                 {"crowd-own-asleep", OWN, true, CROWD}};
+                 {"crowd-own-asleep", OWN, true, CROWD},
+                 {"crowd-other-asleep", OTHER, true, CROWD},
+                 {"crowd-crossed-asleep", CROSSED, true, CROWD},
+                 {"crowd-main-asleep", MAIN, true, CROWD}};
     if (argc < 2)
         probe_fail("usage: goback CASE");
     const char *name = argv[1];
