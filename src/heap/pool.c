@@ -38,6 +38,7 @@ struct pool {
     bool locked; /* memory has been found to be: see note_locked */
     uint64_t regret_decay_ms, last_purge_ms, retry_ms;
     uint64_t purges, purged_slices;
+    _Atomic(uint32_t) hollow;                   /* used slices that hold hardly any memory */
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
 
@@ -54,20 +55,27 @@ static void forget_regret(struct pool *pool, uint64_t now) {
         pool->regret_slices -= (pool->regret_slices + 3) / 4;
 }
 
+/* Slices in use that hold memory, at a glance. */
+MP_RACY static uint32_t filled(const struct pool *pool) {
+    uint32_t used = pool->used_slices;
+    uint32_t hollow = atomic_load_explicit(&pool->hollow, memory_order_relaxed);
+    return used > hollow ? used - hollow : 0;
+}
+
 static uint32_t allowance(struct pool *pool, uint64_t now) {
     if (mp_options.purge == MP_TIME_OFF)
         return UINT32_MAX;
     if (mp_options.purge == 0)
         return 0;
     forget_regret(pool, now);
-    uint32_t regret = pool->regret_slices, cap = pool->used_slices;
+    uint32_t used = filled(pool), regret = pool->regret_slices, cap = used;
     if (cap < pool->peak_slices / 16)
         cap = pool->peak_slices / 16;
     if (cap < REGRET_MIN)
         cap = REGRET_MIN;
     if (regret > cap)
         regret = cap;
-    uint32_t most = pool->used_slices / 16;
+    uint32_t most = used / 16;
     if (most < ALLOWANCE_MIN)
         most = ALLOWANCE_MIN;
     return most > regret ? most : regret;
@@ -184,10 +192,14 @@ size_t mp_pool_trim(void) {
     return (size_t)(after - before) << MP_SLICE_SHIFT;
 }
 
-MP_RACY uint32_t mp_pool_used(void) {
+void mp_pool_note_hollow(const struct mp_page *page, bool hollow) {
+    atomic_fetch_add_explicit(&pools[page->node].hollow, hollow ? 1u : -1u, memory_order_relaxed);
+}
+
+uint32_t mp_pool_filled(void) {
     uint32_t used = 0;
     for (unsigned node = 0; node < MP_NODES; node++)
-        used += pools[node].used_slices;
+        used += filled(&pools[node]);
     return used;
 }
 

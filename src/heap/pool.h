@@ -30,8 +30,12 @@ void mp_pool_tick(uint64_t now_ms);
 /* Purges everything; returns the bytes given back. */
 size_t mp_pool_trim(void);
 
-/* Slices in use on all nodes, at a glance. */
-uint32_t mp_pool_used(void);
+/* A page in use that has given its memory back, or has it again (rescue.h): what may lie dirty is a
+ * share of what is in use. */
+void mp_pool_note_hollow(const struct mp_page *page, bool hollow);
+
+/* Slices in use on all nodes, without such, at a glance. */
+uint32_t mp_pool_filled(void);
 
 /* Gives back all that is free, and unmaps it: addresses have run out. */
 void mp_pool_let_go(void);

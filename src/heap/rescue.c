@@ -146,6 +146,7 @@ static void empty(const struct cut *cut) {
     bin->aside = bin->rest = NULL;
     bin->rest_count = 0;
     bin->watched = false;
+    mp_pool_note_hollow(page, true);
 }
 
 /* True: the page has been emptied. */
@@ -302,7 +303,7 @@ static void go_round(uint64_t now, bool current_too) {
 }
 
 void mp_rescue(struct mp_heap *heap) {
-    uint32_t share = mp_pool_used() / SHARE, least = share > LEAST ? share : LEAST;
+    uint32_t share = mp_pool_filled() / SHARE, least = share > LEAST ? share : LEAST;
     bool queued = atomic_load_explicit(&mp_queue_all_back, memory_order_relaxed) >= least;
     bool current = atomic_load_explicit(&mp_rescue_current, memory_order_relaxed) >= least;
     bool under_way = atomic_load_explicit(&the_round.heap, memory_order_relaxed) > 0;
@@ -360,6 +361,7 @@ void mp_rescue_make_blocks(struct mp_page *page) {
     }
     page->local_free = next;
     mp_page_clear_flag(page, MP_PAGE_EMPTIED);
+    mp_pool_note_hollow(page, false);
 }
 
 void mp_rescue_return(struct mp_bin *bin, struct mp_page *page) {
