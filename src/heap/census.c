@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "heap/arena.h"
+#include "heap/hooks.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
 #include "heap/remote.h"
 #include "heap/rescue.h"
 #include "heap/thread.h"
+#include "platform/lock.h"
 
 typedef void visitor(const struct mp_page *page, enum mp_kind kind, void *context);
 
@@ -208,6 +210,8 @@ void mp_stats_get(struct mp_stats *stats) {
     each_page(add_page, stats);
     add_heaps(stats);
     mp_slow_leave();
+    if (!mp_lock_all_mine) /* not in a copy */
+        mp_hooks_do_what_is_asked();
     mp_huge_get_stats(&huge);
     stats->mapped_blocks = huge.blocks;
     stats->mapped_bytes = huge.bytes;

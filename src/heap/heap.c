@@ -24,18 +24,11 @@
 MP_FIRST struct mp_hooks mp_hooks;
 _Atomic(bool) mp_hooks_wanted;
 
-/* What a signal handler has left to the end of a slow path. */
-static inline void do_what_is_asked(void) {
-    if (MP_UNLIKELY(atomic_load_explicit(&mp_hooks_wanted, memory_order_relaxed)) &&
-        atomic_exchange_explicit(&mp_hooks_wanted, false, memory_order_relaxed))
-        mp_hooks.asked();
-}
-
 /* The end of a slow section; what has rested long enough goes back first. */
 static void leave_at(uint64_t now) {
     mp_pool_tick(now);
     mp_slow_leave();
-    do_what_is_asked();
+    mp_hooks_do_what_is_asked();
 }
 
 static void leave(void) {
@@ -413,7 +406,7 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     if (old > MP_MEDIUM_MAX && size > MP_MEDIUM_MAX) {
         mp_misuse_caller(caller, "realloc");
         void *resized = mp_large_resize(pointer, page, old, size);
-        do_what_is_asked();
+        mp_hooks_do_what_is_asked();
         if (resized)
             return resized;
     }
@@ -454,6 +447,6 @@ bool mp_trim(void) {
     mp_shared_trim();
     any |= mp_pool_trim() != 0;
     mp_slow_leave();
-    do_what_is_asked();
+    mp_hooks_do_what_is_asked();
     return any;
 }

@@ -53,4 +53,11 @@ static inline void mp_hooks_ask_sigsafe(void) {
     atomic_store_explicit(&mp_hooks_wanted, true, memory_order_relaxed);
 }
 
+/* What a signal handler has left to the end of a slow path: outside slow sections. */
+MP_INLINE void mp_hooks_do_what_is_asked(void) {
+    if (MP_UNLIKELY(atomic_load_explicit(&mp_hooks_wanted, memory_order_relaxed)) &&
+        atomic_exchange_explicit(&mp_hooks_wanted, false, memory_order_relaxed))
+        mp_hooks.asked();
+}
+
 #endif

@@ -1,6 +1,7 @@
 #include "heap/rescue.h"
 
 #include "heap/arena.h"
+#include "heap/hooks.h"
 #include "heap/pool.h"
 #include "heap/queue.h"
 #include "heap/remote.h"
@@ -280,6 +281,7 @@ static bool begin_turn(void) {
 static void end_turn(void) {
     atomic_store_explicit(&the_round.somebody, false, memory_order_release);
     mp_slow_leave();
+    mp_hooks_do_what_is_asked();
 }
 
 static void go_round(uint64_t now, bool current_too) {
