@@ -117,6 +117,8 @@ static uint32_t lent(const struct cut *cut) {
 static void purge_around(const struct mp_page *page, const struct mp_block *block) {
     uintptr_t start = page->start, end = start + MP_SLICE_SIZE;
     uintptr_t from = end, to = end;
+    if (mp_sys_madvise(start + OS_PAGE, 0, MADV_DONTNEED) != 0)
+        return; /* OS pages are larger here, and the block could be in one that goes */
     if (block) {
         from = (uintptr_t)block & -OS_PAGE;
         to = ((uintptr_t)block + mp_classes[page->class].size + OS_PAGE - 1) & -OS_PAGE;
