@@ -7,7 +7,7 @@
 #include "heap/rescue.h"
 
 #define OS_PAGE   4096u
-#define SCATTERED 16u /* batches in a row that went with one block */
+#define SCATTERED 16u /* more batches that went with one block than, three times, others did */
 #define TRY_AGAIN 80u /* after so many blocks sent singly, some wait for others again */
 
 /* The page has just become this thread's by a push. */
@@ -133,6 +133,14 @@ static void send(struct mp_heap *heap, struct mp_batch *batch) {
     mp_rescue(heap);
 }
 
+/* A batch had to go because another needed its place: four of five with one block are scattered. */
+static void note_sent(struct mp_heap *heap, uint32_t count) {
+    if (count == 1)
+        heap->singles++;
+    else
+        heap->singles -= heap->singles < 3 ? heap->singles : 3;
+}
+
 /* What is freed is scattered over so many pages that batches find no further block. Nothing is
  * gained by keeping them then, and a thread that falls asleep with them keeps their pages. */
 static void send_all(struct mp_heap *heap) {
@@ -140,7 +148,7 @@ static void send_all(struct mp_heap *heap) {
     mp_elsewhere_flush(heap);
     mp_slow_leave();
     mp_rescue(heap);
-    if (++heap->singles == TRY_AGAIN)
+    if (++heap->singles >= TRY_AGAIN)
         heap->singles = SCATTERED - 1;
 }
 
@@ -164,7 +172,7 @@ void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_blo
         return;
     }
     if (batch->page) {
-        heap->singles = batch->count == 1 ? heap->singles + 1 : 0;
+        note_sent(heap, batch->count);
         send(heap, batch);
     }
     begin(heap, batch, page, block);

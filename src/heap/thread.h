@@ -91,7 +91,7 @@ struct mp_heap {
     uint32_t flushed_ms;              /* when batches were last handed over for no other reason */
     uint32_t sent;                    /* batches, for now and then */
     uint32_t batched;                 /* batches with blocks */
-    uint32_t singles;                 /* that went with one block, in a row */
+    uint32_t singles;                 /* that went with one block, see elsewhere.c */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };
