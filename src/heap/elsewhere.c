@@ -7,7 +7,7 @@
 #include "heap/rescue.h"
 
 #define OS_PAGE   4096u
-#define SCATTERED 16u /* more batches that went with one block than, three times, others did */
+#define SCATTERED 16u /* see note_evicted */
 #define TRY_AGAIN 80u /* after so many blocks sent singly, some wait for others again */
 
 /* The page has just become this thread's by a push. */
@@ -133,8 +133,10 @@ static void send(struct mp_heap *heap, struct mp_batch *batch) {
     mp_rescue(heap);
 }
 
-/* A batch had to go because another needed its place: four of five with one block are scattered. */
-static void note_sent(struct mp_heap *heap, uint32_t count) {
+/* A batch of `count` had to go because another needed its place. Those with one block are counted,
+ * and each of the others takes three off: if more than three of four have one, the count climbs to
+ * SCATTERED, and stays below it if fewer do. */
+static void note_evicted(struct mp_heap *heap, uint32_t count) {
     if (count == 1)
         heap->singles++;
     else
@@ -172,7 +174,7 @@ void mp_elsewhere_free(struct mp_heap *heap, struct mp_page *page, struct mp_blo
         return;
     }
     if (batch->page) {
-        note_sent(heap, batch->count);
+        note_evicted(heap, batch->count);
         send(heap, batch);
     }
     begin(heap, batch, page, block);

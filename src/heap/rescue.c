@@ -17,7 +17,7 @@
 #define AT_A_TIME  64u   /* pages to look at before others may go on: a call of free pays for it */
 #define SETTLE     4000u /* locked operations */
 #define PER_MS     256u /* pages looked at in vain, for a millisecond without a look at such pages */
-#define REGRET_MAX 1000u
+#define REGRET_MAX 1000u /* ms */
 
 _Atomic(uint32_t) mp_rescue_current;
 static _Atomic(uint32_t) pages_returned;
@@ -311,19 +311,19 @@ void mp_rescue(struct mp_heap *heap) {
     bool queued = atomic_load_explicit(&mp_queue_all_back, memory_order_relaxed) >= least;
     bool current = atomic_load_explicit(&mp_rescue_current, memory_order_relaxed) >= least;
     bool under_way = atomic_load_explicit(&the_round.heap, memory_order_relaxed) > 0;
-    if (MP_LIKELY(!queued && !current && !under_way))
+    if (MP_LIKELY(!queued && !current && !under_way) || mp_lock_all_mine)
         return;
-    if (atomic_load_explicit(&not_before, memory_order_relaxed) > 0 && !under_way && !queued &&
-        ++heap->sent % 32 != 0)
+    uint64_t earliest = atomic_load_explicit(&not_before, memory_order_relaxed);
+    if (earliest > 0 && !queued && !under_way && ++heap->waited % 32 != 0)
         return; /* the clock is not for every time */
     uint64_t now = mp_sys_now_ms();
     /* A round for pages in queues looks at the others as well, if that may be. */
-    current = now >= atomic_load_explicit(&not_before, memory_order_relaxed) &&
-              mp_options.purge != MP_TIME_OFF;
-    if ((!queued && !current && !under_way) || !begin_turn())
+    bool current_too = now >= earliest && mp_options.purge != MP_TIME_OFF;
+    if ((!queued && !under_way && !current_too) || !begin_turn())
         return;
+    /* Not if the round that was under way has come to its end meanwhile. */
     if (atomic_load_explicit(&the_round.heap, memory_order_relaxed) > 0 || !under_way)
-        go_round(now, current);
+        go_round(now, current_too);
     end_turn();
 }
 

@@ -2,9 +2,9 @@
  * while their owner sees nothing of it.
  *
  * Once there are enough of them, threads that free visit all heaps (thread.h), so that their owners
- * are on the fast paths at most. An empty page in a queue is retired: no fast path
- * leads there (mp_rescue). An empty current page is another matter, since malloc may be popping
- * from it at that very instruction. Its memory goes back, but the page stays its owner's:
+ * are on the fast paths at most. An empty page in a queue is retired: no fast path leads there. An
+ * empty current page is another matter, since malloc may be popping from it at that very
+ * instruction. Its memory goes back, but the page stays its owner's:
  *
  *   1. cut     The keys of the list's first two blocks are replaced by a mark, each by CAS, so
  *              malloc's fast path ends there. A pop that had seen the first key may still go on,
@@ -18,7 +18,7 @@
  *              page's blocks are in its lists, the program holds none, so no push is under way.
  *   4. empty   The first block is the program's, or will be the next that malloc takes, and gets
  *              its key back; it is all that the page has left. The memory around it is purged.
- * Behind it the list leads to the second block, which has no key, and so to the slow path.
+ *              Malloc comes from it to the second block, which has no key, and so to the slow path.
  *
  * Where the check fails, keys take the place of marks again, wherever the blocks may be by then:
  * whatever has a mark is free, or about to be taken by a pop that will clear it.

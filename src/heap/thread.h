@@ -89,9 +89,9 @@ struct mp_heap {
     uint32_t mails_read;
     _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
     uint32_t flushed_ms;              /* when batches were last handed over for no other reason */
-    uint32_t sent;                    /* batches, for now and then */
+    uint32_t waited;                  /* see mp_rescue */
     uint32_t batched;                 /* batches with blocks */
-    uint32_t singles;                 /* that went with one block, see elsewhere.c */
+    uint32_t singles;                 /* see note_evicted in elsewhere.c */
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };

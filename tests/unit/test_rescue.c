@@ -18,7 +18,7 @@
 #include "platform/options.h"
 #include "unit.h"
 
-enum { SIZE = 1024, MADE = 40, OS_PAGES = MP_SLICE_SIZE / 4096 };
+enum { SIZE = 1024, MADE = 40 };
 
 static void *blocks[MADE];
 static sem_t wake, asleep;
@@ -109,35 +109,60 @@ START_TEST(a_page_that_others_have_emptied_gives_its_memory_back) {
 }
 END_TEST
 
+static void check_contents(int count) {
+    for (int i = 0; i < count; i++)
+        for (int at = 0; at < SIZE; at++)
+            ck_assert_uint_eq(((unsigned char *)blocks[i])[at], i);
+}
+
 START_TEST(one_with_a_block_in_use_is_left_as_it_is) {
     t_free(t_malloc(1));
     pthread_t id = start(own_and_sleep);
     struct mp_page *page = page_of(blocks[0]);
-    free_from(4);
-    t_free(blocks[1]);
-    t_free(blocks[2]);
-    t_free(blocks[3]);
-    ck_assert(!mp_rescue_all()); /* one in use, and three in a batch */
+    free_from(1);
+    mp_trim(); /* hands batches over, then empties pages */
+    ck_assert(!mp_rescue_has_emptied(page));
+    check_contents(1);
     t_free(blocks[0]);
-    mp_trim(); /* hands batches over first */
+    mp_trim();
     ck_assert(mp_rescue_has_emptied(page));
     end(id);
 }
 END_TEST
 
-START_TEST(one_with_a_block_in_a_batch_is_left_as_it_is) {
+/* All are free, but three of them are in no list of the page's. */
+START_TEST(one_with_blocks_in_a_batch_is_left_as_it_is) {
     t_free(t_malloc(1));
     pthread_t id = start(own_and_sleep);
     struct mp_page *page = page_of(blocks[0]);
-    free_from(2);
+    t_free(blocks[0]);
+    mp_trim();
+    free_from(1);
+    ck_assert_uint_eq(live_blocks(), 0);
     ck_assert(!mp_rescue_all());
     ck_assert(!mp_rescue_has_emptied(page));
-    for (int i = 0; i < 2; i++)
-        for (int at = 0; at < SIZE; at++)
-            ck_assert_uint_eq(((unsigned char *)blocks[i])[at], i);
-    t_free(blocks[0]);
-    t_free(blocks[1]);
     mp_trim();
+    ck_assert(mp_rescue_has_emptied(page));
+    end(id);
+}
+END_TEST
+
+START_TEST(it_is_done_by_itself_once_there_are_enough) {
+    t_free(t_malloc(1));
+    pthread_t id = start(own_and_sleep);
+    struct mp_page *page = page_of(blocks[0]);
+    free_from(0);
+    ck_assert(!mp_rescue_has_emptied(page));
+    mp_options.purge = MP_TIME_OFF;
+    mp_rescue_current = 1000;
+    mp_rescue(mp_tls.heap);
+    ck_assert(!mp_rescue_has_emptied(page)); /* nothing is to be purged */
+    mp_options.purge = 50;
+    mp_rescue_current = 1;
+    mp_rescue(mp_tls.heap);
+    ck_assert(!mp_rescue_has_emptied(page));
+    mp_rescue_current = 1000;
+    mp_rescue(mp_tls.heap);
     ck_assert(mp_rescue_has_emptied(page));
     end(id);
 }
@@ -422,7 +447,8 @@ int main(void) {
     TCase *sleeping = tcase_create("asleep");
     UNIT_CASE_PRISTINE(sleeping, a_page_that_others_have_emptied_gives_its_memory_back);
     UNIT_CASE_PRISTINE(sleeping, one_with_a_block_in_use_is_left_as_it_is);
-    UNIT_CASE_PRISTINE(sleeping, one_with_a_block_in_a_batch_is_left_as_it_is);
+    UNIT_CASE_PRISTINE(sleeping, one_with_blocks_in_a_batch_is_left_as_it_is);
+    UNIT_CASE_PRISTINE(sleeping, it_is_done_by_itself_once_there_are_enough);
     UNIT_CASE_PRISTINE(sleeping, a_double_free_into_an_emptied_page_is_found);
     UNIT_CASE_PRISTINE(sleeping, a_double_free_into_a_page_that_goes_at_once_is_found);
     UNIT_CASE_PRISTINE(sleeping, a_double_free_by_another_thread_into_an_emptied_page_is_found);
