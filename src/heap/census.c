@@ -29,8 +29,9 @@ MP_RACY static void each_page(visitor *visit, void *context) {
     }
 }
 
-MP_RACY static bool is_live(const struct mp_block *block) {
-    return !mp_block_is_free(block) && !mp_block_is_twin(block) && !mp_block_is_marked(block);
+MP_RACY static bool is_live(const struct mp_block *block, uint32_t size) {
+    return mp_block_is_protected(block, size) ||
+           (!mp_block_is_free(block) && !mp_block_is_twin(block) && !mp_block_is_marked(block));
 }
 
 MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, void *context) {
@@ -46,12 +47,12 @@ MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, vo
     uint8_t flags = kind == MP_KIND_SMALL ? mp_page_flags(page) : 0;
     if (flags & MP_PAGE_EMPTIED) {
         const struct mp_block *left = mp_rescue_left(page);
-        live = left && is_live(left);
+        live = left && is_live(left, size);
         carved = 0;
     }
     for (uint32_t i = 0; i < carved; i++) {
         const struct mp_block *block = (const struct mp_block *)(page->start + (uintptr_t)i * size);
-        live += is_live(block);
+        live += is_live(block, size);
     }
     class->pages++;
     class->live += live;
@@ -85,8 +86,8 @@ MP_RACY int mp_census_is_live(const void *pointer) {
         return 0;
     uint32_t size = mp_classes[page->class].size;
     if (kind == MP_KIND_SMALL && mp_rescue_has_emptied(page))
-        return pointer == mp_rescue_left(page) && is_live(pointer);
-    return offset % size == 0 && offset / size < page->carved && is_live(pointer);
+        return pointer == mp_rescue_left(page) && is_live(pointer, size);
+    return offset % size == 0 && offset / size < page->carved && is_live(pointer, size);
 }
 
 /* ---- the running process ---- */

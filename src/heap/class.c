@@ -17,10 +17,13 @@ const uint8_t mp_class_table[MP_TABLE_MAX + 1] = {
 #define SIZE(c) ((c) < 8 ? 16u * ((c) + 1) : (8u + ((c)-8) % 8 + 1) << (LOG(c) - 3))
 /* Room for eight blocks: few enough that a page empties, enough that its tail is little. */
 #define SLICES(c) ((c) < MP_SMALL_CLASSES ? 1 : (8 * SIZE(c) + MP_SLICE_SIZE - 1) / MP_SLICE_SIZE)
+/* Of a small page whose blocks may be protected, a few bytes at the end are no block: MP_END_APART
+ * in page.h. */
+#define APART(c) ((c) < MP_SMALL_CLASSES && SIZE(c) >= MP_PROTECTED_MIN ? 32u : 0u)
 #define CLASS(c)                                                                                   \
     {                                                                                              \
         UINT64_MAX / SIZE(c) + 2 + (UINT64_MAX % SIZE(c) == SIZE(c) - 1), SIZE(c),                 \
-            (uint16_t)(SLICES(c) * MP_SLICE_SIZE / SIZE(c)), (uint8_t)SLICES(c)                    \
+            (uint16_t)((SLICES(c) * MP_SLICE_SIZE - APART(c)) / SIZE(c)), (uint8_t)SLICES(c)       \
     }
 #define CLASSES(c)                                                                                 \
     CLASS(c), CLASS((c) + 1), CLASS((c) + 2), CLASS((c) + 3), CLASS((c) + 4), CLASS((c) + 5),      \

@@ -23,6 +23,11 @@
 
 #define MP_MEDIUM_SLICES 8 /* of a medium page at most */
 
+/* A program may take away its own right to read a block that has a page of the system's to itself
+ * (mprotect), so nobody looks into blocks of this size and more unless they are known to be free.
+ */
+#define MP_PROTECTED_MIN 4096u
+
 struct mp_class {
     uint64_t inverse; /* see MP_INVERSE_LIMIT */
     uint32_t size;    /* of a block, bytes */

@@ -34,6 +34,7 @@
 
 #include "heap/class.h"
 #include "platform/arch.h"
+#include "platform/sys.h"
 
 enum mp_kind {
     MP_KIND_NONE, /* never used, or beyond the range */
@@ -85,8 +86,7 @@ struct mp_page {
         uint64_t freed_ms; /* FREE and dirty: since when */
     };
     union {
-        struct mp_block
-            *local_free; /* what the owner frees, and allocates; ends in start | MP_END */
+        struct mp_block *local_free; /* what the owner frees, and allocates; ends in mp_page_end */
         struct {
             uint32_t older, newer; /* FREE and dirty: neighbours by age, page numbers */
         };
@@ -125,6 +125,9 @@ _Static_assert(sizeof(struct mp_page) == MP_CACHE_LINE, "one entry, one cache li
  */
 #define MP_KEY ((uintptr_t)0x5a3c96e1)
 #define MP_END 1u
+/* malloc looks for a key behind the end as well before it knows it for the end, i.e. into the first
+ * block; where that may be protected, this is the end instead, in bytes that are no block's. */
+#define MP_END_APART (MP_SLICE_SIZE - 31)
 
 MP_INLINE uintptr_t mp_block_key(const void *block) {
     return (uintptr_t)block + MP_KEY;
@@ -148,6 +151,13 @@ MP_INLINE bool mp_block_is_twin(const struct mp_block *block) {
 
 MP_INLINE void mp_block_make_twin(struct mp_block *block) {
     block->key = mp_block_key(block) + 2;
+}
+
+/* The program holds it, and may have taken away the right to read it: nobody has freed it then. A
+ * system call where that may be. */
+MP_INLINE bool mp_block_is_protected(const struct mp_block *block, uint32_t size) {
+    return size >= MP_PROTECTED_MIN && (uintptr_t)block % MP_PROTECTED_MIN == 0 &&
+           !mp_sys_can_read(block);
 }
 
 /* What the key of a free block is while malloc is to leave it alone for a moment: see rescue.h. */
@@ -237,7 +247,8 @@ MP_INLINE bool mp_page_is_end(const struct mp_block *block) {
 }
 
 MP_INLINE struct mp_block *mp_page_end(const struct mp_page *page) {
-    return (struct mp_block *)(page->start | MP_END);
+    bool apart = mp_classes[page->class].size >= MP_PROTECTED_MIN;
+    return (struct mp_block *)(page->start | (apart ? MP_END_APART : MP_END));
 }
 
 /* The next free block behind one of a small page. */

@@ -485,7 +485,7 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
     page->local_free = mp_page_end(page);
     for (uint32_t i = page->carved; i-- > 0;) {
         struct mp_block *block = (struct mp_block *)(page->start + (uintptr_t)i * size);
-        if (mp_block_is_free(block)) {
+        if (!mp_block_is_protected(block, size) && mp_block_is_free(block)) {
             mp_page_link_block(block, page->local_free);
             page->local_free = block;
         } else {

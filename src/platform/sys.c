@@ -181,6 +181,15 @@ int mp_sys_futex_wait(const void *word, uint32_t expected) {
     return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)expected, 0, 0, 0);
 }
 
+/* The kernel reads and compares the word, and then moves none of those who wait there elsewhere. Of
+ * the calls that would do, this is one that we make anyway: no filter of system calls forbids it.
+ */
+int mp_sys_can_read(const void *word) {
+    static const uint32_t elsewhere;
+    return mp_arch_syscall(SYS_futex, (long)word, FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, (long)&elsewhere,
+                           0) != -EFAULT;
+}
+
 int mp_sys_futex_wake(const void *word, int count) {
     return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
 }

@@ -29,6 +29,8 @@ int mp_sys_host_munmap(uintptr_t start, size_t size);
 /* Sleeps while *word == expected; woken by mp_sys_futex_wake, by signals, or for no reason. */
 int mp_sys_futex_wait(const void *word, uint32_t expected);
 int mp_sys_futex_wake(const void *word, int count);
+/* Would reading this aligned word raise no signal? */
+int mp_sys_can_read(const void *word);
 
 /* These are called at start-up, in answer to a call of the program's, or on the way to abort. */
 long mp_sys_open(const char *path, int flags, int mode);

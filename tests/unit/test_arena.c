@@ -295,7 +295,7 @@ static void *own_primary_pages(void *context) {
     for (int i = 0; i < PAGES; i++) {
         firsts[i] = t_malloc(MP_SMALL_MAX);
         must(mp_arena_number(mp_arena_find((uintptr_t)firsts[i])) >> MP_NUMBER_SHIFT == 0);
-        for (size_t n = 1; n < MP_SLICE_SIZE / MP_SMALL_MAX; n++)
+        for (size_t n = 1; n < mp_classes[mp_class_of(MP_SMALL_MAX)].blocks; n++)
             must(t_malloc(MP_SMALL_MAX) != NULL);
     }
     /* A full page has no owner; who frees into it takes it over. */

@@ -32,7 +32,7 @@ static bool is_ownerless(const struct mp_page *page) {
 }
 
 static uint32_t blocks_in_page(size_t size) {
-    return (uint32_t)(MP_SLICE_SIZE / mp_class_size(mp_class_of(size)));
+    return mp_classes[mp_class_of(size)].blocks;
 }
 
 static size_t used_slices(void) {
