@@ -224,14 +224,15 @@ MP_INLINE uint32_t mp_page_used(const struct mp_page *page) {
 
 /* Flags are written by the page's owner or a visitor, MP_PAGE_LISTED under the pool's lock; never
  * by two at once, since a new owner looks for LISTED first and takes the lock when it is there. So
- * no locked RMW. Clearing is a release and testing an acquire: who sees LISTED or LOST gone goes on
- * to write what was read or written before it went. */
+ * no locked RMW. Setting and clearing are releases and testing an acquire: who sees EMPTIED reads
+ * what is left, which was written before; who sees LISTED or LOST gone goes on to write what was
+ * read or written before it went. */
 MP_INLINE uint8_t mp_page_flags(const struct mp_page *page) {
     return atomic_load_explicit(&page->flags, memory_order_acquire);
 }
 
 MP_INLINE void mp_page_set_flag(struct mp_page *page, uint8_t flag) {
-    atomic_store_explicit(&page->flags, mp_page_flags(page) | flag, memory_order_relaxed);
+    atomic_store_explicit(&page->flags, mp_page_flags(page) | flag, memory_order_release);
 }
 
 MP_INLINE void mp_page_clear_flag(struct mp_page *page, uint8_t flag) {
