@@ -233,6 +233,7 @@ void mp_stats_get(struct mp_stats *stats) {
         stats->arena_bytes += pool.used_bytes + pool.dirty_bytes + pool.clean_bytes;
         stats->purges += pool.purges;
         stats->purged_bytes += pool.purged_bytes;
+        stats->fetched_bytes += pool.fetched_bytes;
     }
     stats->metadata_bytes += mp_meta_bytes();
 }

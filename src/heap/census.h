@@ -55,7 +55,7 @@ struct mp_stats {
     uint64_t arena_bytes;                 /* the ranges' extent, resident or not */
     uint64_t allocated_blocks;
     uint64_t threads;
-    uint64_t purges, purged_bytes;
+    uint64_t purges, purged_bytes, fetched_bytes; /* see pool.h */
 };
 
 void mp_stats_get(struct mp_stats *stats);

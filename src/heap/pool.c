@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "heap/arena.h"
+#include "heap/chunk.h"
 #include "heap/remote.h"
 #include "heap/spans.h"
 #include "heap/thp.h"
@@ -28,6 +29,8 @@
 #define REGRET_MIN    64u /* slices: 4 MiB */
 #define REGRET_MS     100u
 #define RETRY_MS      1000u /* after memory that could not be purged */
+#define SLOW_US       2000u /* a huge page that takes longer is not worth it, */
+#define PATIENCE      8u    /* so that no more than a ninth of all time can go into such */
 
 struct pool {
     struct mp_lock lock;
@@ -36,8 +39,8 @@ struct pool {
     uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
     bool locked; /* memory has been found to be: see note_locked */
-    uint64_t regret_decay_ms, last_purge_ms, retry_ms;
-    uint64_t purges, purged_slices;
+    uint64_t regret_decay_ms, last_purge_ms, retry_ms, fetch_after_ms;
+    uint64_t purges, purged_slices, fetched_slices;
     _Atomic(uint32_t) hollow;                   /* used slices that hold hardly any memory */
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
@@ -98,14 +101,11 @@ static void note_locked(struct pool *pool) {
     }
 }
 
-/* Purges the oldest dirty span. The lock is dropped for the system call; meanwhile the span is in
- * no list and its kind lets no neighbour merge with it. */
+/* Purges the oldest dirty span. The lock is dropped for the system call. */
 static bool purge_oldest(struct pool *pool, uint64_t now) {
     struct mp_page *page = mp_arena_page(pool->spans.oldest);
     uint32_t slices = page->slices;
-    mp_spans_remove(&pool->spans, page);
-    mp_page_set_kind(page, MP_KIND_NONE);
-    mp_page_set_kind(page + slices - 1, MP_KIND_NONE);
+    mp_spans_cut(&pool->spans, page, 0, slices);
     mp_lock_drop(&pool->lock);
     bool locked, done = give_back(page, slices, &locked);
     mp_lock_take(&pool->lock);
@@ -231,6 +231,32 @@ static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     return mp_spans_find(&pool->spans, state, slices);
 }
 
+/* What was purged a moment ago is wanted again: with what is about it, if that makes a huge page.
+ * Where the kernel has to search for such a page it may take long; then not again for a while.
+ * True: the lock was dropped for the system call, and spans are others now. */
+static bool fetch(struct pool *pool, struct mp_page *page, uint64_t now) {
+    struct mp_chunk chunk;
+    if (pool->recent_slices == 0 || pool->regret_slices < MP_CHUNK_SLICES ||
+        now < pool->fetch_after_ms || mp_sys_ms_since(pool->last_purge_ms, now) > REGRET_MS ||
+        !mp_thp_may_fetch() || !mp_chunk_take(&chunk, &pool->spans, page))
+        return false;
+    mp_lock_drop(&pool->lock);
+    uint64_t start_ns = mp_sys_precise_ns();
+    bool done = mp_thp_fetch(&chunk);
+    uint64_t us = (mp_sys_precise_ns() - start_ns) / 1000;
+    mp_lock_take(&pool->lock);
+    if (!done)
+        pool->fetch_after_ms = now + RETRY_MS;
+    else if (us > SLOW_US)
+        pool->fetch_after_ms = now + PATIENCE * us / 1000;
+    if (done) {
+        pool->fetched_slices += chunk.slices;
+        note_regret(pool, chunk.slices, now);
+    }
+    mp_chunk_put(&chunk, &pool->spans, done || pool->locked ? MP_DIRTY : MP_CLEAN);
+    return true;
+}
+
 static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slices, bool padded,
                                  uint64_t now) {
     struct mp_page *page = mp_spans_find(&pool->spans, MP_DIRTY, slices);
@@ -239,6 +265,12 @@ static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slic
     if (page)
         return page;
     page = mp_spans_find(&pool->spans, MP_CLEAN, slices);
+    if (page && slices == 1 && fetch(pool, page, now)) {
+        page = mp_spans_find(&pool->spans, MP_DIRTY, slices);
+        if (page)
+            return page;
+        page = mp_spans_find(&pool->spans, MP_CLEAN, slices);
+    }
     if (page) {
         note_regret(pool, slices, now);
         return page;
@@ -440,6 +472,7 @@ void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
     stats->clean_bytes = (size_t)pool->spans.slices[MP_CLEAN] << MP_SLICE_SHIFT;
     stats->purges = pool->purges;
     stats->purged_bytes = pool->purged_slices << MP_SLICE_SHIFT;
+    stats->fetched_bytes = pool->fetched_slices << MP_SLICE_SHIFT;
     mp_lock_drop(&pool->lock);
 }
 

@@ -51,6 +51,7 @@ struct mp_pool_stats {
     size_t dirty_bytes; /* free, to be purged */
     size_t clean_bytes; /* free, given back */
     uint64_t purges, purged_bytes;
+    uint64_t fetched_bytes; /* of these, had again as huge pages: see chunk.h */
 };
 void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats);
 

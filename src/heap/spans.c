@@ -131,6 +131,19 @@ void mp_spans_insert(struct mp_spans *spans, struct mp_page *page, uint32_t slic
     }
 }
 
+void mp_spans_cut(struct mp_spans *spans, struct mp_page *page, uint32_t skip, uint32_t slices) {
+    enum mp_spans_state state = mp_spans_state(page);
+    uint32_t rest = page->slices - skip - slices;
+    struct mp_page *cut = page + skip, *behind = cut + slices;
+    mp_spans_remove(spans, page);
+    mp_page_set_kind(cut, MP_KIND_NONE);
+    mp_page_set_kind(behind - 1, MP_KIND_NONE);
+    if (skip)
+        mp_spans_insert(spans, page, skip, state);
+    if (rest)
+        mp_spans_insert(spans, behind, rest, state);
+}
+
 static bool may_join(const struct mp_page *page, const struct mp_page *self) {
     return is_neighbour(page, self, MP_DIRTY) || is_neighbour(page, self, MP_CLEAN);
 }

@@ -37,6 +37,10 @@ void mp_spans_insert(struct mp_spans *spans, struct mp_page *page, uint32_t slic
                      enum mp_spans_state state);
 void mp_spans_remove(struct mp_spans *spans, struct mp_page *page);
 
+/* Takes `slices` of a free span out, from `skip` on; what is left of it stays as it was. They are
+ * in no list then, and their kind lets no neighbour merge with them, so the lock may be dropped. */
+void mp_spans_cut(struct mp_spans *spans, struct mp_page *page, uint32_t skip, uint32_t slices);
+
 /* A span of at least `slices`: the smallest bin that surely fits, after a few tries in the bin
  * that may. It stays where it is. NULL: there is none. */
 struct mp_page *mp_spans_find(struct mp_spans *spans, enum mp_spans_state state, uint32_t slices);

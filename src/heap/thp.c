@@ -14,10 +14,9 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define CHUNK_SLICES 32u /* 2 MiB */
-#define RIPE_MS      1000u
-#define APART_MS     20u /* a collapse copies 2 MiB: some 0.2 ms, at most every so often */
-#define CANDIDATES   64u
+#define RIPE_MS    1000u
+#define APART_MS   20u /* a collapse copies 2 MiB: some 0.2 ms, at most every so often */
+#define CANDIDATES 64u
 
 /* Chunks seen full, oldest overwritten first. Entries are hints; races lose a hint, no more. */
 MP_FIRST static struct {
@@ -33,10 +32,17 @@ static bool wanted(void) {
            !atomic_load_explicit(&unsupported, memory_order_relaxed);
 }
 
+static bool collapse(const struct mp_page *first) {
+    int result = mp_sys_madvise(first->start, MP_CHUNK_SLICES << MP_SLICE_SHIFT, MADV_COLLAPSE);
+    if (result == -EINVAL)
+        atomic_store_explicit(&unsupported, true, memory_order_relaxed);
+    return result == 0;
+}
+
 void mp_thp_note_full(const struct mp_page *page, uint64_t now) {
     if (!wanted())
         return;
-    uint32_t chunk = mp_arena_number(page) & ~(CHUNK_SLICES - 1);
+    uint32_t chunk = mp_arena_number(page) & ~(MP_CHUNK_SLICES - 1);
     uint32_t newest = atomic_load_explicit(&candidate_next, memory_order_relaxed);
     if (atomic_load_explicit(&candidates[(newest - 1) % CANDIDATES].number, memory_order_relaxed) ==
         chunk)
@@ -51,10 +57,10 @@ void mp_thp_note_full(const struct mp_page *page, uint64_t now) {
 MP_RACY static bool is_dense(uint32_t number) {
     const struct mp_range *range = &mp_ranges[number >> MP_NUMBER_SHIFT];
     uint32_t index = number & ((1u << MP_NUMBER_SHIFT) - 1);
-    if (index < range->first || index + CHUNK_SLICES > range->limit)
+    if (index < range->first || index + MP_CHUNK_SLICES > range->limit)
         return false;
     uint32_t blocks = 0, used = 0;
-    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+    for (uint32_t i = 0; i < MP_CHUNK_SLICES; i++) {
         const struct mp_page *page = mp_arena_page(number + i);
         enum mp_kind kind = mp_page_kind(page);
         if (kind == MP_KIND_NONE || kind == MP_KIND_FREE)
@@ -91,10 +97,16 @@ void mp_thp_tick(uint64_t now) {
         if (!is_dense(number))
             continue;
         /* A chunk that is huge already answers at once, so nobody keeps count of them. */
-        int result = mp_sys_madvise(mp_arena_page(number)->start, CHUNK_SLICES << MP_SLICE_SHIFT,
-                                    MADV_COLLAPSE);
-        if (result == -EINVAL)
-            atomic_store_explicit(&unsupported, true, memory_order_relaxed);
+        collapse(mp_arena_page(number));
         return;
     }
+}
+
+bool mp_thp_may_fetch(void) {
+    return wanted();
+}
+
+bool mp_thp_fetch(const struct mp_chunk *chunk) {
+    *(volatile char *)chunk->parts[0].page->start = 0; /* of nothing at all the kernel makes none */
+    return collapse(chunk->first);
 }

@@ -4,8 +4,10 @@
 #ifndef MP_HEAP_THP_H
 #define MP_HEAP_THP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "heap/chunk.h"
 #include "heap/page.h"
 
 /* A page has become full: its chunk may be worth a look later. */
@@ -13,5 +15,10 @@ void mp_thp_note_full(const struct mp_page *page, uint64_t now_ms);
 
 /* Collapses at most one chunk that was full then and still is. */
 void mp_thp_tick(uint64_t now_ms);
+
+/* Makes the chunk a huge page at once, of whose parts nothing is resident; false: it is as it was.
+ */
+bool mp_thp_may_fetch(void);
+bool mp_thp_fetch(const struct mp_chunk *chunk);
 
 #endif

@@ -134,9 +134,10 @@ void mp_stats_print(bool to_stderr) {
     row(&text, "mapped", stats.mapped_bytes, "of live, in blocks with a mapping of their own");
     row(&text, "RSS", resident_bytes(), "the whole process, as the kernel counts it");
     mp_text_add(&text,
-                "  %zu live blocks of %zu allocated; %zu threads; %zu bytes purged in %zu calls\n",
+                "  %zu live blocks of %zu allocated; %zu threads; %zu bytes purged in %zu calls, "
+                "%zu had again in huge pages\n",
                 (size_t)stats.live_blocks, (size_t)stats.allocated_blocks, (size_t)stats.threads,
-                (size_t)stats.purged_bytes, (size_t)stats.purges);
+                (size_t)stats.purged_bytes, (size_t)stats.purges, (size_t)stats.fetched_bytes);
     print_classes(&text, &stats);
     if (stats.large_blocks)
         mp_text_add(&text, "    %8s %10s %10zu  (%zu bytes)\n", "large", "",
