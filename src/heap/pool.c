@@ -29,8 +29,8 @@
 #define REGRET_MIN    64u /* slices: 4 MiB */
 #define REGRET_MS     100u
 #define RETRY_MS      1000u /* after memory that could not be purged */
-#define SLOW_US       2000u /* a huge page that takes longer is not worth it, */
-#define PATIENCE      8u    /* so that no more than a ninth of all time can go into such */
+#define SLICE_US      20u   /* that a slice's page faults take: a huge page must not take longer, */
+#define PATIENCE      8u    /* and no more than a ninth of all time can go into such that do */
 
 struct pool {
     struct mp_lock lock;
@@ -39,7 +39,9 @@ struct pool {
     uint32_t recent_slices; /* purged within the last REGRET_MS */
     uint32_t regret_slices;
     bool locked; /* memory has been found to be: see note_locked */
-    uint64_t regret_decay_ms, last_purge_ms, retry_ms, fetch_after_ms;
+    uint64_t regret_decay_ms, last_purge_ms, retry_ms;
+    bool fetching; /* somebody is at it: see fetch */
+    uint64_t fetch_after_ms, hasty_ms;
     uint64_t purges, purged_slices, fetched_slices;
     _Atomic(uint32_t) hollow;                   /* used slices that hold hardly any memory */
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
@@ -132,8 +134,10 @@ static void purge_down(struct pool *pool, uint64_t now, uint32_t keep) {
 }
 
 static void purge_to_allowance(struct pool *pool) {
-    uint64_t now = mp_sys_now_ms();
+    uint64_t now = mp_sys_now_ms(), before = pool->purges;
     purge_down(pool, now, allowance(pool, now));
+    if (pool->purges != before)
+        pool->hasty_ms = now;
 }
 
 static void purge_aged(struct pool *pool, uint64_t now) {
@@ -231,23 +235,27 @@ static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     return mp_spans_find(&pool->spans, state, slices);
 }
 
-/* What was purged a moment ago is wanted again: with what is about it, if that makes a huge page.
- * Where the kernel has to search for such a page it may take long; then not again for a while.
- * True: the lock was dropped for the system call, and spans are others now. */
+/* What was purged in haste is wanted again: with what is about it, if that makes a huge page. Not
+ * what has rested for long enough, or a program that wants little would be given much, and again
+ * and again. One thread at a time: each would have a chunk of its own. True: the lock was dropped
+ * for the system call, and spans are others now. */
 static bool fetch(struct pool *pool, struct mp_page *page, uint64_t now) {
     struct mp_chunk chunk;
     if (pool->recent_slices == 0 || pool->regret_slices < MP_CHUNK_SLICES ||
-        now < pool->fetch_after_ms || mp_sys_ms_since(pool->last_purge_ms, now) > REGRET_MS ||
-        !mp_thp_may_fetch() || !mp_chunk_take(&chunk, &pool->spans, page))
+        mp_sys_ms_since(pool->hasty_ms, now) > REGRET_MS || pool->fetching ||
+        now < pool->fetch_after_ms || mp_options.purge == 0 || !mp_thp_may_fetch() ||
+        !mp_chunk_take(&chunk, &pool->spans, page))
         return false;
+    pool->fetching = true;
     mp_lock_drop(&pool->lock);
     uint64_t start_ns = mp_sys_precise_ns();
     bool done = mp_thp_fetch(&chunk);
     uint64_t us = (mp_sys_precise_ns() - start_ns) / 1000;
     mp_lock_take(&pool->lock);
+    pool->fetching = false;
     if (!done)
         pool->fetch_after_ms = now + RETRY_MS;
-    else if (us > SLOW_US)
+    else if (us > SLICE_US * chunk.slices)
         pool->fetch_after_ms = now + PATIENCE * us / 1000;
     if (done) {
         pool->fetched_slices += chunk.slices;
@@ -295,6 +303,7 @@ static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slic
 static void mark_further(struct mp_page *page, uint32_t slices, uint32_t head) {
     for (uint32_t i = 0; i < slices; i++) {
         page[i].head = head;
+        atomic_store_explicit(&page[i].carved, 0, memory_order_relaxed); /* was_full in chunk.c */
         mp_page_set_kind(&page[i], MP_KIND_CONT);
     }
 }

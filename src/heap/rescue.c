@@ -180,14 +180,14 @@ static struct {
     uint32_t seen, emptied; /* pages */
 } the_round;
 
-/* Most pages are not, by their counts, and then none of their memory is looked at. Blocks of whole
- * OS pages never are: the program may have taken the right to read them away. And a page that
- * hardly has any memory is not worth it. */
+/* Most pages are not, by their counts, and then none of their memory is looked at. Those with
+ * blocks that a program may protect never are: the counts do not tell for sure that it has none.
+ * And a page that hardly has any memory is not worth it. */
 MP_RACY static bool looks_empty(const struct mp_bin *bin, const struct mp_page *page) {
     uint32_t size = mp_classes[page->class].size;
     uint32_t free = bin->lent + (bin->window - page->until) + bin->rest_count;
     return free + mp_remote_count(page) >= page->carved && page->carved * size >= 2 * OS_PAGE &&
-           size % OS_PAGE != 0 && mp_queue_has_all_keys(page);
+           size < MP_PROTECTED_MIN && mp_queue_has_all_keys(page);
 }
 
 static bool look_at_current(struct cut *cut, struct mp_bin *bin) {

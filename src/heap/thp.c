@@ -32,9 +32,11 @@ static bool wanted(void) {
            !atomic_load_explicit(&unsupported, memory_order_relaxed);
 }
 
+/* EINVAL says many things: a piece of the chunk may be locked, or protected by the program. Of
+ * nothing at all it says that the kernel does not know the advice. */
 static bool collapse(const struct mp_page *first) {
     int result = mp_sys_madvise(first->start, MP_CHUNK_SLICES << MP_SLICE_SHIFT, MADV_COLLAPSE);
-    if (result == -EINVAL)
+    if (result == -EINVAL && mp_sys_madvise(first->start, 0, MADV_COLLAPSE) == -EINVAL)
         atomic_store_explicit(&unsupported, true, memory_order_relaxed);
     return result == 0;
 }

@@ -182,6 +182,24 @@ START_TEST(a_chunk_with_a_large_block_is_left_alone) {
 }
 END_TEST
 
+/* To a chunk like that the kernel says the same as one that knows no such advice. */
+START_TEST(what_the_program_has_protected_stops_nothing_for_good) {
+    if (!kernel_can())
+        return;
+    carved_parts = 4;
+    take_row();
+    struct mp_page *in_use = row[ROW / 2];
+    row[ROW / 2] = take_one();
+    ck_assert_int_eq(mprotect((void *)in_use->start, 4096, PROT_READ), 0);
+    give_row(1);
+    for (int i = 0; i < 20; i++)
+        tide(4, 1);
+    ck_assert_int_eq(mprotect((void *)in_use->start, 4096, PROT_READ | PROT_WRITE), 0);
+    give_one(in_use);
+    ck_assert(tide(4, 1000));
+}
+END_TEST
+
 START_TEST(huge_pages_are_asked_for_by_nobody_with_thp_never) {
     mp_options.thp = MP_THP_NEVER;
     ck_assert(!tide(4, 10));
@@ -198,6 +216,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(tides, what_is_asked_for_the_first_time_is_not);
     UNIT_CASE_PRISTINE(tides, pages_in_use_are_not_disturbed);
     UNIT_CASE_PRISTINE(tides, a_chunk_with_a_large_block_is_left_alone);
+    UNIT_CASE_PRISTINE(tides, what_the_program_has_protected_stops_nothing_for_good);
     UNIT_CASE_PRISTINE(tides, huge_pages_are_asked_for_by_nobody_with_thp_never);
     suite_add_tcase(suite, tides);
     return unit_main(suite);

@@ -125,11 +125,48 @@ static void protected_blocks_are_dumped(void) {
     CHECK(result == 0, "memprof_dump: %s", strerror(error));
 }
 
+static void *trim_elsewhere(void *unused) {
+    malloc_trim(0);
+    return unused;
+}
+
+/* In the classes between, some blocks begin with a page, too, and have room for it. A thread has
+ * one such block of a page of the heap's whose others are all free, and another looks at that page.
+ */
+static void protected_blocks_of_odd_sizes_are_left_alone(void) {
+    for (size_t size = PAGE + 512; size < 2 * PAGE; size += 512) {
+        char *others[16];
+        pthread_t thread;
+        size_t count = (64 * KIB - 32) / size;
+        for (int round = 0; round < 4; round++) {
+            for (size_t i = 0; i < count; i++) {
+                others[i] = malloc(size);
+                others[i][0] = 1;
+            }
+            /* What is freed last is the first to be had again. */
+            for (int last = 0; last < 2; last++)
+                for (size_t i = 0; i < count; i++)
+                    if (((uintptr_t)others[i] % PAGE == 0) == last)
+                        free(others[i]);
+        }
+        char *block = malloc(size);
+        if ((uintptr_t)block % PAGE == 0) {
+            NEED(mprotect(block, PAGE, PROT_NONE) == 0, "mprotect: %s", strerror(errno));
+            NEED(pthread_create(&thread, NULL, trim_elsewhere, NULL) == 0, "pthread_create");
+            pthread_join(thread, NULL);
+            NEED(mprotect(block, PAGE, PROT_READ | PROT_WRITE) == 0, "mprotect");
+        }
+        free(block);
+    }
+}
+
 int main(void) {
     t_init();
     RUN("blocks that are protected are left alone", protected_blocks_are_left_alone);
     RUN("blocks that are protected are left alone after a fork",
         protected_blocks_are_left_alone_after_a_fork);
+    RUN("blocks of odd sizes that are protected are left alone",
+        protected_blocks_of_odd_sizes_are_left_alone);
     RUN("blocks that are protected are in a dump", protected_blocks_are_dumped);
     return t_done();
 }
