@@ -16,9 +16,9 @@ void mp_thp_note_full(const struct mp_page *page, uint64_t now_ms);
 /* Collapses at most one chunk that was full then and still is. */
 void mp_thp_tick(uint64_t now_ms);
 
-/* Makes the chunk a huge page at once, of whose parts nothing is resident; false: it is as it was.
- */
+/* May huge pages be asked for, as far as is known? */
 bool mp_thp_may_fetch(void);
+/* Makes the chunk one at once, of whose parts nothing is resident; false: it is as it was. */
 bool mp_thp_fetch(const struct mp_chunk *chunk);
 
 #endif

@@ -3,8 +3,9 @@
  * resident. The program calls neither malloc_trim nor malloc nor free in those seconds: a heap
  * that purges only when it is called would keep a service's peak for the whole night.
  *
- *     goback CASE
+ *     goback CASE [MIB]
  *
+ * MIB: of the peak, 256 unless told.
  * The cases differ in the size of the blocks, in who frees them, and in what the threads do then.
  */
 #include "../threads/probe.h"
@@ -12,8 +13,6 @@
 #include <pthread.h>
 
 enum { TEAM = 8, CROWD = 64, CHAINS = 64 };
-
-#define PEAK (256 * PROBE_MIB)
 
 /* Bytes of a block; the state makes it random where it is. */
 static size_t size_tiny(uint64_t *state) {
@@ -54,6 +53,7 @@ static struct heap heaps[CROWD];
 static int threads = TEAM;
 static size_t (*next_size)(uint64_t *);
 static pthread_barrier_t barrier;
+static size_t whole = 256 * PROBE_MIB; /* allocated in all */
 static size_t peak;
 
 static void grow(struct heap *heap, size_t bytes, uint64_t seed) {
@@ -97,12 +97,12 @@ static void expect_back(void) {
 }
 
 static void alone(void) {
-    grow(&heaps[0], PEAK, 1);
+    grow(&heaps[0], whole, 1);
     peak = probe_rss();
     shrink(&heaps[0], 100, 1);
     expect_back();
     /* And it can be had again, and goes back again. */
-    grow(&heaps[0], PEAK / 4, 2);
+    grow(&heaps[0], whole / 4, 2);
     shrink(&heaps[0], 100, 2);
     expect_back();
 }
@@ -110,13 +110,13 @@ static void alone(void) {
 /* Nine of ten go, at random: what is left pins pages, but the holes serve the next requests. */
 static void reuse(void) {
     next_size = size_mixed;
-    grow(&heaps[0], PEAK, 1);
+    grow(&heaps[0], whole, 1);
     peak = probe_rss();
     for (uint64_t round = 0; round < 4; round++) {
         shrink(&heaps[0], 90, round);
         if (round % 2 == 1)
             probe_sleep_ms(200);
-        grow(&heaps[0], PEAK, 10 + round);
+        grow(&heaps[0], whole, 10 + round);
         size_t now = probe_rss();
         /* Random survivors of one size do not fit the next sizes exactly. */
         probe_check(now <= peak + peak / 16, "%zu MiB for what took %zu MiB before",
@@ -142,7 +142,7 @@ static bool threads_stay;
 
 static void *work(void *argument) {
     int index = *(int *)argument;
-    grow(&heaps[index], PEAK / (size_t)threads, 100 + (uint64_t)index);
+    grow(&heaps[index], whole / (size_t)threads, 100 + (uint64_t)index);
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier); /* the first thread measures the peak in between */
     if (who_frees == OWN)
@@ -196,7 +196,7 @@ static void *consume(void *argument) {
 
 static void *produce(void *argument) {
     int index = *(int *)argument;
-    grow(&heaps[index], PEAK / (size_t)threads, 100 + (uint64_t)index);
+    grow(&heaps[index], whole / (size_t)threads, 100 + (uint64_t)index);
     pthread_barrier_wait(&barrier);
     pause();
     return NULL;
@@ -249,7 +249,9 @@ int main(int argc, char **argv) {
                  {"crowd-crossed-asleep", CROSSED, true, CROWD},
                  {"crowd-main-asleep", MAIN, true, CROWD}};
     if (argc < 2)
-        probe_fail("usage: goback CASE");
+        probe_fail("usage: goback CASE [MIB]");
+    if (argc > 2)
+        whole = (size_t)atol(argv[2]) * PROBE_MIB;
     const char *name = argv[1];
     for (size_t i = 0; i < sizeof(singles) / sizeof(*singles); i++)
         if (strcmp(name, singles[i].name) == 0) {
