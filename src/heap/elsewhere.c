@@ -23,8 +23,8 @@ static void claimed(struct mp_heap *heap, struct mp_page *page) {
 }
 
 /* The last block of a page may be freed by its owner, on the fast path, while others wait in
- * `remote`: then its event does not come. So who pushes to another's page tells the owner, who sets
- * `until` anew by what is still out. */
+ * `remote`: then its event does not come. So who pushes to another's page more than the owner's
+ * event leaves out (`held`) tells the owner, who sets `until` anew by what is still out. */
 static void tell_owner(uint32_t heap, uint32_t number) {
     struct mp_heap *owner = mp_heap_by_number(heap);
     if (!owner)
@@ -61,6 +61,10 @@ MP_RACY static uint32_t glance(const struct mp_page *page) {
     return page->until + page->held;
 }
 
+MP_RACY static uint32_t glance_at_held(const struct mp_page *page) {
+    return page->held;
+}
+
 /* What a page of somebody's is to him. After a push it may be anything, and this any answer; what
  * is done with it does no harm then. */
 MP_RACY static uint8_t owned_as(const struct mp_page *page, uint32_t *heap) {
@@ -94,7 +98,8 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     atomic_thread_fence(memory_order_seq_cst);
     uint8_t flags = owned_as(page, &owner);
     if (flags & MP_PAGE_QUEUED) {
-        tell_owner(owner, mp_arena_number(page));
+        if (back > glance_at_held(page))
+            tell_owner(owner, mp_arena_number(page));
         if (back >= used)
             atomic_fetch_add_explicit(&mp_queue_all_back, 1, memory_order_relaxed);
     } else if ((flags & MP_PAGE_CURRENT) && may_be_empty_now(page, back, pushed)) {

@@ -307,10 +307,13 @@ static void go_round(uint64_t now, bool current_too) {
 }
 
 void mp_rescue(struct mp_heap *heap) {
-    uint32_t share = mp_pool_filled() / SHARE, least = share > LEAST ? share : LEAST;
-    bool queued = atomic_load_explicit(&mp_queue_all_back, memory_order_relaxed) >= least;
-    bool current = atomic_load_explicit(&mp_rescue_current, memory_order_relaxed) >= least;
+    uint32_t all_back = atomic_load_explicit(&mp_queue_all_back, memory_order_relaxed);
+    uint32_t empty_now = atomic_load_explicit(&mp_rescue_current, memory_order_relaxed);
     bool under_way = atomic_load_explicit(&the_round.heap, memory_order_relaxed) > 0;
+    if (MP_LIKELY(all_back < LEAST && empty_now < LEAST && !under_way))
+        return;
+    uint32_t share = mp_pool_filled() / SHARE, least = share > LEAST ? share : LEAST;
+    bool queued = all_back >= least, current = empty_now >= least;
     if (MP_LIKELY(!queued && !current && !under_way) || mp_lock_all_mine)
         return;
     uint64_t earliest = atomic_load_explicit(&not_before, memory_order_relaxed);

@@ -4,10 +4,11 @@
  *
  * One page in a queue of its owner's, BLOCKS blocks, all of them live. The owner frees MINE of them
  * on the fast path, then comes by a slow path or not, and sleeps for ever. Another thread frees the
- * others, one push each, and rescues. The checks: nobody touches the entry of a page that was given
- * away; it is given away once, with no block live and all of them in its lists; and when all have come
- * to rest it is given away, unless the owner was last and has not read its mail since, or was busy when
- * the other came by (the next one who comes by may have more luck).
+ * others, one push each, tells the owner if there are more than its event leaves out, and rescues.
+ * The checks: nobody touches the entry of a page that was given away; it is given away once, with no
+ * block live and all of them in its lists; and when all have come to rest it is given away, unless
+ * the owner was last and has not read its mail since, or was busy when the other came by (the next
+ * one who comes by may have more luck).
  *
  * The owner's frees are two stores, the list and the count; the fast path is no slow section. Each
  * `#ifdef MUT_...` takes one step away; such a variant must fail.
@@ -55,23 +56,27 @@ inline slow_leave() {
     busy = 0
 }
 
-/* settle(): by the owner, in a slow section */
+/* settle() and look_again(): by the owner, in a slow section */
 inline settle() {
     waiting = remote;
-    if
-    :: waiting >= until + held -> retire()
+    do
+    :: waiting >= until + held -> retire(); break
     :: else ->
         d_step {
             touch();
             held = until + held;
-#ifdef MUT_COUNT_TWICE
-            until = held - remote;
-#else
             until = held - waiting;
-#endif
             held = held - until
-        }
-    fi
+        };
+#ifdef MUT_NO_SECOND_LOOK
+        break
+#else
+        if
+        :: remote == waiting -> break
+        :: else -> waiting = remote
+        fi
+#endif
+    od
 }
 
 inline read_mail() {
@@ -149,6 +154,7 @@ inline rescue() {
 /* Nobody visits it, so its own slow sections never wait and are left out. */
 proctype other() {
     byte n = BLOCKS - MINE, used, back;
+    bit tell;
     do
     :: n > 0 ->
         n--;
@@ -161,13 +167,22 @@ proctype other() {
         };
         /* from here on the page may be gone */
 #ifdef MUT_MAIL_FROM_HALF
+        tell = (2 * back >= used);
+#elif defined(MUT_MAIL_LATE)
+        tell = (back > held + 1);
+#elif defined(MUT_NO_MAIL)
+        tell = 0;
+#else
         if
-        :: 2 * back >= used -> mail = 1
+        :: gone -> tell = 1 /* whatever */
+        :: gone -> tell = 0
+        :: !gone -> tell = (back > held)
+        fi;
+#endif
+        if
+        :: tell -> mail = 1
         :: else
         fi;
-#elif !defined(MUT_NO_MAIL)
-        mail = 1;
-#endif
 #ifndef MUT_NO_COUNT
         if
         :: back == used -> all_back++
