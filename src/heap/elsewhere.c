@@ -1,6 +1,7 @@
 #include "heap/elsewhere.h"
 
 #include "heap/arena.h"
+#include "heap/home.h"
 #include "heap/pool.h"
 #include "heap/queue.h"
 #include "heap/remote.h"
@@ -14,6 +15,8 @@
 static void claimed(struct mp_heap *heap, struct mp_page *page) {
     if (mp_page_flags(page) & MP_PAGE_LISTED)
         mp_pool_unlist(page);
+    else if (heap && mp_home_send(heap, page))
+        return;
     if (heap) {
         mp_queue_own(heap, page);
         mp_queue_settle(heap, page);
@@ -36,6 +39,8 @@ static void tell_owner(uint32_t heap, uint32_t number) {
 }
 
 void mp_elsewhere_read_mail(struct mp_heap *heap) {
+    if (mp_home_has_any(heap))
+        mp_home_arrive(heap);
     uint32_t sent = atomic_load_explicit(&heap->mails, memory_order_acquire);
     if (sent - heap->mails_read > MP_MAILS) { /* some were lost */
         for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)
@@ -102,6 +107,8 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
             tell_owner(owner, mp_arena_number(page));
         if (back >= used)
             atomic_fetch_add_explicit(&mp_queue_all_back, 1, memory_order_relaxed);
+    } else if ((flags & MP_PAGE_HOMING) && back >= used) {
+        atomic_fetch_add_explicit(&mp_queue_all_back, 1, memory_order_relaxed);
     } else if ((flags & MP_PAGE_CURRENT) && may_be_empty_now(page, back, pushed)) {
         atomic_fetch_add_explicit(&mp_rescue_current, 1, memory_order_relaxed);
     }
@@ -152,6 +159,7 @@ static void note_evicted(struct mp_heap *heap, uint32_t count) {
  * gained by keeping them then, and a thread that falls asleep with them keeps their pages. */
 static void send_all(struct mp_heap *heap) {
     mp_slow_enter();
+    mp_elsewhere_read_mail(heap);
     mp_elsewhere_flush(heap);
     mp_slow_leave();
     mp_rescue(heap);

@@ -30,8 +30,8 @@ MP_INLINE bool mp_elsewhere_add(struct mp_heap *heap, struct mp_page *page,
 /* Hands over all batches. Inside a slow section. */
 void mp_elsewhere_flush(struct mp_heap *heap);
 
-/* Looks again at the pages of this heap's that others say they have freed into. Inside a slow
- * section. */
+/* Takes in the pages that others have sent home, and looks again at those of this heap's that
+ * others say they have freed into. Inside a slow section. */
 void mp_elsewhere_read_mail(struct mp_heap *heap);
 
 #endif

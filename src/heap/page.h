@@ -51,6 +51,7 @@ enum mp_kind {
 #define MP_PAGE_QUEUED  0x02 /* in one of its owner's queues */
 #define MP_PAGE_SPARSE  0x04 /* ... that of mostly empty pages */
 #define MP_PAGE_LISTED  0x08 /* in the pool's list of ownerless pages; set under the pool's lock */
+#define MP_PAGE_HOMING  0x20 /* on its way to the heap it was last owned by: see home.h */
 #define MP_PAGE_LOST    0x40 /* its owner was lost in a fork: see pages.h */
 #define MP_PAGE_EMPTIED 0x10 /* current, and its memory was given back: see rescue.h */
 #define MP_SPAN_GONE    0x80 /* FREE: not mapped */

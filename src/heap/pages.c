@@ -2,6 +2,7 @@
 
 #include "heap/arena.h"
 #include "heap/elsewhere.h"
+#include "heap/home.h"
 #include "heap/hooks.h"
 #include "heap/misuse.h"
 #include "heap/pool.h"
@@ -23,8 +24,7 @@ static void see_to_others(struct mp_heap *heap, uint64_t now) {
         heap->flushed_ms = (uint32_t)now;
         mp_elsewhere_flush(heap);
     }
-    if (atomic_load_explicit(&heap->mails, memory_order_relaxed) != heap->mails_read)
-        mp_elsewhere_read_mail(heap);
+    mp_elsewhere_read_mail(heap);
 }
 
 /* ---- the current page's list ----
@@ -249,6 +249,7 @@ static bool leave_current(struct mp_heap *heap, struct mp_page *page) {
     mp_page_clear_flag(page, MP_PAGE_CURRENT);
     mp_page_set_owner(page, 0);
     if (mp_remote_disown(page)) {
+        mp_home_note_left(&heap->bins[page->class]);
         mp_thp_note_full(page, mp_sys_now_ms());
         return true;
     }
@@ -325,6 +326,7 @@ enum mp_refill mp_pages_refill(struct mp_heap *heap, unsigned class, uint64_t no
     } else if (bin->current && page->until == bin->window) {
         bin->calm = 0; /* nothing but malloc: what comes next may be nothing but free */
     }
+    atomic_store_explicit(&bin->refilled_ms, (uint32_t)now, memory_order_relaxed);
     see_to_others(heap, now);
     uint32_t free = ready_current(heap, class);
     if (!free)
@@ -424,6 +426,7 @@ void mp_pages_event(struct mp_heap *heap, struct mp_page *page, uint64_t now) {
 
 void mp_pages_leave(struct mp_heap *heap) {
     mp_elsewhere_flush(heap);
+    mp_home_shut(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         struct mp_bin *bin = &heap->bins[c];
         struct mp_page *page;
@@ -440,6 +443,7 @@ void mp_pages_leave(struct mp_heap *heap) {
 
 void mp_pages_trim(struct mp_heap *heap) {
     mp_elsewhere_flush(heap);
+    mp_elsewhere_read_mail(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         mp_queue_resettle_all(heap, c);
         mp_pages_end_current(heap, c);
@@ -493,7 +497,8 @@ void mp_pages_revive(struct mp_heap *heap, struct mp_page *page) {
         }
     }
     atomic_store_explicit(&page->remote, MP_OWNED, memory_order_relaxed);
-    mp_page_clear_flag(page, MP_PAGE_CURRENT | MP_PAGE_QUEUED | MP_PAGE_SPARSE | MP_PAGE_LOST);
+    mp_page_clear_flag(page, MP_PAGE_CURRENT | MP_PAGE_QUEUED | MP_PAGE_SPARSE | MP_PAGE_HOMING |
+                                 MP_PAGE_LOST);
     mp_queue_own(heap, page);
     mp_queue_add(heap, page, used, used);
     mp_lock_drop(&revive_lock);

@@ -1,6 +1,7 @@
 /* A small page's life: fresh from the pool, current (its owner allocates from it), full and
- * ownerless, taken over by whoever frees into it, queued for reuse, empty and back in the pool. All
- * by the page's owner or somebody who is becoming it, inside a slow section. */
+ * ownerless, taken over by whoever frees into it or sent home by him, queued for reuse, empty and
+ * back in the pool. All by the page's owner or somebody who is becoming it, inside a slow section.
+ */
 #ifndef MP_HEAP_PAGES_H
 #define MP_HEAP_PAGES_H
 

@@ -11,7 +11,7 @@
  *   plain fields (local_free, until, held, queue links), or who visits its heap in its stead.
  * - push: a chain of blocks goes in front of the list by CAS, and the new word always has OWNED. If
  *   the old one did not, the pusher has thereby become the owner (it has "claimed" the page) and
- *   must settle it: keep it in a queue, retire it, or disown it again.
+ *   must settle it: keep it in a queue, retire it, disown it again, or send it home (home.h).
  * - collect: the owner exchanges the list for none and moves it to local_free. Until then the
  *   blocks count as used, so a page with used == 0 has no block outside and may be retired.
  * - disown: the owner clears `owner`, then CASes {no blocks, OWNED} to 0. It fails when a push came

@@ -1,6 +1,7 @@
 #include "heap/rescue.h"
 
 #include "heap/arena.h"
+#include "heap/home.h"
 #include "heap/hooks.h"
 #include "heap/pool.h"
 #include "heap/queue.h"
@@ -223,6 +224,7 @@ static void look_at_queue(struct mp_heap *heap, uint32_t number) {
 static void look_at_heap(struct mp_heap *heap) {
     struct cut cuts[MP_SMALL_CLASSES];
     uint32_t count = 0;
+    the_round.seen += mp_home_visit(heap);
     for (unsigned c = 0; c < MP_SMALL_CLASSES; c++) {
         look_at_queue(heap, heap->bins[c].dense_first);
         look_at_queue(heap, heap->bins[c].sparse);

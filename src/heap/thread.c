@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "heap/arena.h"
+#include "heap/home.h"
 #include "heap/hooks.h"
 #include "heap/huge.h"
 #include "heap/pages.h"
@@ -133,6 +134,7 @@ static struct mp_heap *make_heap(void) {
         heap->reborn = mp_tls.exited;
         reborn_heaps += heap->reborn;
         heap->state = MP_HEAP_LIVE;
+        mp_home_open(heap);
     }
     mp_lock_drop(&heaps_lock);
     if (!heap)
@@ -251,6 +253,7 @@ void mp_gate_open(bool child) {
     if (child) {
         for (uint32_t n = mp_heap_count(); n > 0; n--) {
             struct mp_heap *heap = mp_heap_by_number(n);
+            mp_home_forget(heap, heap != mp_tls.heap);
             if (heap->state == MP_HEAP_LIVE && heap != mp_tls.heap) {
                 heap->state = MP_HEAP_DEAD;
                 for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)

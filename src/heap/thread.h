@@ -41,9 +41,13 @@ struct mp_bin {
     uint32_t window;                  /* the current page's `until` when it was last set */
     uint32_t lent;                    /* blocks that the current page's list can have, at most */
     uint32_t rest_count;
-    uint32_t left_ms;       /* when a current page was last left because only frees came */
-    uint8_t calm;           /* how often in a row that was looked for in vain */
-    bool watched;           /* that is looked for */
+    uint32_t left_ms; /* when a current page was last left because only frees came */
+    uint8_t calm;     /* how often in a row that was looked for in vain */
+    bool watched;     /* that is looked for */
+    /* See home.h. Pages that were filled, and those of them that this thread was the first to free
+     * into, lately; and when it last needed blocks. */
+    _Atomic(uint16_t) left, regained;
+    _Atomic(uint32_t) refilled_ms;
     struct mp_block *aside; /* of the current page's list, what waits behind it: see pages.c */
     struct mp_block *rest;  /* free blocks of the current page that are kept back */
     uint64_t allocated;     /* blocks ever charged */
@@ -90,6 +94,7 @@ struct mp_heap {
     _Atomic(uint64_t) mail[MP_MAILS]; /* page numbers, behind the mail's own; see elsewhere.c */
     uint32_t flushed_ms;              /* when batches were last handed over for no other reason */
     uint32_t waited;                  /* see mp_rescue */
+    _Atomic(uint32_t) homing;         /* pages sent to it: see home.h */
     uint32_t batched;                 /* batches with blocks */
     uint32_t singles;                 /* see note_evicted in elsewhere.c */
     struct mp_batch batches[MP_BATCHES];

@@ -217,10 +217,15 @@ struct totals {
 
 static bool check_owned(const struct mp_page *page, struct totals *totals) {
     const struct mp_heap *heap = owner_of(page);
+    uint8_t flags = mp_page_flags(page);
     totals->owned++;
+    if (flags & MP_PAGE_HOMING) {
+        if (mp_page_owner(page) || (flags & ~MP_PAGE_HOMING))
+            return broken(page, "on its way home, and not what goes home");
+        return true;
+    }
     if (!heap)
         return broken(page, "owned by no live heap");
-    uint8_t flags = mp_page_flags(page);
     if (flags & MP_PAGE_LISTED)
         return broken(page, "owned and listed");
     if (!(flags & MP_PAGE_CURRENT) == !(flags & MP_PAGE_QUEUED))
@@ -361,6 +366,18 @@ static bool check_queue(const struct mp_heap *heap, unsigned class, uint32_t fir
     return true;
 }
 
+/* What was sent to the heap and has not arrived. */
+static bool check_homing(const struct mp_heap *heap, size_t *found) {
+    for (uint32_t number = heap->homing; number; number = mp_arena_page(number)->next) {
+        const struct mp_page *page = mp_arena_page(number);
+        if (!(mp_page_flags(page) & MP_PAGE_HOMING) || page->heap != heap->number)
+            return broken(page, "sent to heap %u", heap->number);
+        if (++*found > 1000000)
+            return broken(page, "a stack that is a circle");
+    }
+    return true;
+}
+
 static bool check_heaps(size_t *found) {
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         const struct mp_heap *heap = mp_heap_by_number(n);
@@ -369,6 +386,10 @@ static bool check_heaps(size_t *found) {
             batched += heap->batches[b].page != NULL;
         if (heap->state == MP_HEAP_LIVE && batched != heap->batched)
             return broken(NULL, "heap %u counts %u batches of %u", n, heap->batched, batched);
+        if (heap->state == MP_HEAP_LIVE && !check_homing(heap, found))
+            return false;
+        if (heap->state != MP_HEAP_LIVE && heap->homing != UINT32_MAX)
+            return broken(NULL, "heap %u is nobody's and takes pages in", n);
         for (unsigned c = 0; c < MP_SMALL_CLASSES && heap->state == MP_HEAP_LIVE; c++) {
             const struct mp_bin *bin = &heap->bins[c];
             if (!bin->current && !heap->reborn && heap->tls->page[c] != &mp_no_page)
