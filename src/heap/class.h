@@ -48,13 +48,16 @@ extern MP_HIDDEN const struct mp_class mp_classes[MP_CLASSES];
  * none, 2^64 / 65536 less that carry. */
 #define MP_INVERSE_LIMIT_ANY (MP_INVERSE_LIMIT * MP_MEDIUM_SLICES)
 
-/* The class of a size in (0 .. MP_MEDIUM_MAX]. */
-MP_INLINE unsigned mp_class_of(size_t size) {
-    if (size <= MP_TABLE_MAX)
-        return mp_class_table[size];
+/* The class of a size in (MP_TABLE_MAX .. MP_MEDIUM_MAX]. */
+MP_INLINE unsigned mp_class_computed(size_t size) {
     unsigned log = 63 - (unsigned)__builtin_clzll(size - 1); /* 2^log <= size-1 < 2^(log+1) */
     unsigned step = (unsigned)((size - 1) >> (log - 3)) & 7;
     return (log - 7) * 8 + 8 + step;
+}
+
+/* The class of a size in (0 .. MP_MEDIUM_MAX]. */
+MP_INLINE unsigned mp_class_of(size_t size) {
+    return size <= MP_TABLE_MAX ? mp_class_table[size] : mp_class_computed(size);
 }
 
 MP_INLINE size_t mp_class_size(unsigned class) {

@@ -32,7 +32,9 @@ MP_INLINE void *mp_malloc_class_fast(unsigned class) {
 }
 
 MP_INLINE void *mp_malloc_fast(size_t size) {
-    return MP_LIKELY(size <= MP_TABLE_MAX) ? mp_malloc_class_fast(mp_class_table[size]) : NULL;
+    if (MP_LIKELY(size <= MP_TABLE_MAX))
+        return mp_malloc_class_fast(mp_class_table[size]);
+    return size <= MP_SMALL_MAX ? mp_malloc_class_fast(mp_class_computed(size)) : NULL;
 }
 
 /* free's fast path, for a block of a small page that this thread owns and that holds no sample.

@@ -123,6 +123,25 @@ static uint64_t handed_out(unsigned class) {
     return stats.classes[class].allocated;
 }
 
+/* The fast path knows the class of each of them, and of nothing larger. Now and then a thread lets
+ * go of a page that it only frees into: then a second try finds it. */
+START_TEST(every_small_size_is_served_from_the_list) {
+    for (size_t size = 1; size <= MP_SMALL_MAX && !MP_ORACLE; size++) {
+        void *block, *again = NULL;
+        for (int tries = 0; tries < 2 && !again; tries++) {
+            t_free(block = t_malloc(size));
+            again = mp_malloc_fast(size);
+        }
+        if (again != block)
+            ck_abort_msg("size %zu", size);
+        t_free(again);
+    }
+    t_free(t_malloc(MP_SMALL_MAX + 1));
+    ck_assert_ptr_null(mp_malloc_fast(MP_SMALL_MAX + 1));
+    ck_assert_ptr_null(mp_malloc_fast(SIZE_MAX));
+}
+END_TEST
+
 START_TEST(blocks_count_as_handed_out_when_they_are) {
     unsigned class = mp_class_of(64);
     uint64_t before = handed_out(class);
@@ -719,6 +738,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(fill, the_first_block_makes_one_os_page_of_blocks);
     UNIT_CASE_PRISTINE(fill, a_page_hands_out_each_of_its_blocks_once_in_address_order);
     UNIT_CASE_PRISTINE(fill, blocks_freed_by_the_owner_are_used_before_new_ones_are_made);
+    UNIT_CASE_PRISTINE(fill, every_small_size_is_served_from_the_list);
     UNIT_CASE_PRISTINE(fill, blocks_count_as_handed_out_when_they_are);
     suite_add_tcase(suite, fill);
     TCase *full = tcase_create("full");
