@@ -44,6 +44,8 @@ struct mp_bin {
     uint32_t left_ms; /* when a current page was last left because only frees came */
     uint8_t calm;     /* how often in a row that was looked for in vain */
     bool watched;     /* that is looked for */
+    /* For the hooks: how much coarser than others the next sample was drawn, and the last one. */
+    uint8_t coarse, last_coarse;
     /* See home.h. Pages that were filled, and those of them that this thread was the first to free
      * into, lately; and when it last needed blocks. */
     _Atomic(uint16_t) left, regained;
@@ -82,8 +84,9 @@ struct mp_heap {
     struct mp_tls *tls;     /* its thread's; dangles when a thread has died without an exit */
     unsigned node;
     struct mp_heap *next_free;
-    bool reborn;     /* made after its thread's exit handler ran: see thread.c */
-    uint64_t random; /* for the hooks' draws; 0 at first */
+    bool reborn;       /* made after its thread's exit handler ran: see thread.c */
+    uint64_t random;   /* for the hooks' draws; 0 at first */
+    uint64_t paced_us; /* for the hooks: until when samples have used up this thread's time */
     uint64_t drawn[(MP_CLASSES + 63) / 64]; /* bit c: bins[c].sample_at is set */
 #ifdef MP_SAMPLE_BYTES
     uint32_t distance; /* see oracle.h; 0 at first */

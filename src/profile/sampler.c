@@ -18,9 +18,15 @@
 
 #define RATE_AUTO ((uint64_t)512 << 10)
 
+/* What rate=auto makes coarser, and by how much. */
+#define SAMPLE_US   1000u        /* of a thread's time for a sample, which costs some two of them */
+#define BURST_US    (16 * 1000u) /* may be owed for nothing: 16 samples */
+#define COARSE_MOST 3u           /* doublings */
+
 _Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF_STACK_BROKEN, "");
 
 static uint64_t rate, seed;
+static bool paced;
 static unsigned depth;
 static _Atomic(uint64_t) serial;  /* of the last sample */
 static _Atomic(uint64_t) dropped; /* samples */
@@ -65,8 +71,36 @@ static uint64_t *stream_of(struct mp_heap *heap) {
     return state;
 }
 
+/* A thread that allocates by the gigabyte per second would pay a tenth of its time for samples of
+ * blocks that come and go. So with rate=auto each sample takes SAMPLE_US of its time, and for each
+ * BURST_US that it owes, the mean distance doubles, up to 4 MiB. That is settled before a count is
+ * drawn, by what was before, and each sample keeps the rate of its own draw: so no block's chance
+ * hangs on whether it is hit, and sums stay right. Not for large blocks: they are dear themselves,
+ * and when they grow, their chance is that of all their bytes at one rate. */
+static unsigned coarse(const struct mp_heap *heap) {
+    uint64_t now_us = paced ? mp_sys_now_ns() / 1000 : UINT64_MAX;
+    uint64_t steps = heap->paced_us > now_us ? (heap->paced_us - now_us) / BURST_US : 0;
+    return steps < COARSE_MOST ? (unsigned)steps : COARSE_MOST;
+}
+
+static void pay(struct mp_heap *heap, uint64_t now_ns) {
+    uint64_t now_us = now_ns / 1000, most = now_us + (COARSE_MOST + 1) * BURST_US;
+    uint64_t until = (heap->paced_us > now_us ? heap->paced_us : now_us) + SAMPLE_US;
+    heap->paced_us = until < most ? until : most;
+}
+
 static uint32_t countdown(struct mp_heap *heap, unsigned class) {
-    return mp_chance_count(stream_of(heap), mp_class_size(class), rate);
+    struct mp_bin *bin = &heap->bins[class];
+    bin->last_coarse = bin->coarse; /* what comes to its end now, if it is a sample */
+    bin->coarse = (uint8_t)coarse(heap);
+    return mp_chance_count(stream_of(heap), mp_class_size(class), rate << bin->coarse);
+}
+
+/* Under which the block that has just been hit was drawn. */
+static uint64_t rate_of_sample(const struct mp_heap *heap, size_t usable) {
+    if (!heap || usable > MP_MEDIUM_MAX)
+        return rate;
+    return rate << heap->bins[mp_class_of(usable)].last_coarse;
 }
 
 static int toss_large(size_t bytes) {
@@ -119,9 +153,11 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .coin = usable,
         .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
         .born_ns = mp_sys_now_ns(),
-        .rate = (uint32_t)rate,
+        .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
         .thread = mp_tls.heap ? mp_tls.heap->number : 0,
     };
+    if (mp_tls.heap)
+        pay(mp_tls.heap, sample.born_ns);
     if (here.inside) { /* an unwinder's own allocation */
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
@@ -159,7 +195,8 @@ static int resized(void *block, size_t size, size_t usable) {
         forget(sample);
         if (usable < sample->coin)
             still = mp_chance_toss(stream_of(mp_tls.heap),
-                                   mp_chance_of(usable, rate) / mp_chance_of(sample->coin, rate));
+                                   mp_chance_of(usable, sample->rate) /
+                                       mp_chance_of(sample->coin, sample->rate));
         sample->address = (uintptr_t)block;
         sample->size = size;
         sample->coin = usable;
@@ -183,6 +220,7 @@ static uint64_t random_seed(void) {
 
 void mp_sampler_start(void) {
     rate = mp_options.rate == MP_NUMBER_AUTO ? RATE_AUTO : mp_options.rate;
+    paced = mp_options.rate == MP_NUMBER_AUTO && !MP_ORACLE;
     seed = mp_options.seed == MP_NUMBER_AUTO ? random_seed() : mp_options.seed;
     depth = (unsigned)mp_options.depth;
     mp_modules_start();

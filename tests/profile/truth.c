@@ -1,6 +1,7 @@
 /* Allocations whose truth is known, for test-truth: SET DUMP. Every way to come by a block and to
  * lose it, from 1 byte to 64 MiB, each a site of its own (site.h). A set is made for a rate at
- * which each of its sites has some hundred samples in the end: small 8k, large 1m, huge 32m.
+ * which each of its sites has some hundred samples in the end: small 8k, busy auto, large 1m, huge
+ * 32m.
  *
  * Threads run one at a time, so that a seed gives the same samples in every run. Nothing is written
  * into the blocks: what the program does not use is not resident. */
@@ -8,6 +9,7 @@
 
 #include <malloc.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MOST 70000
 
@@ -159,6 +161,32 @@ IN_SITE(churn) static void run_churn(void) {
     }
 }
 
+/* ---- busy: so much at once that rate=auto grows coarser, and finer again in between ---- */
+
+SITE(rush);
+IN_SITE(rush) static void run_rush(void) {
+    struct block block;
+    for (unsigned burst = 0; burst < 3; burst++) {
+        usleep(20000);
+        for (unsigned i = 0; i < 30000; i++) {
+            size_t size = site_between(KIB, 3 * KIB);
+            site_came(&rush, &block, malloc(size), size);
+            if (i % 2)
+                site_free(&block);
+        }
+    }
+}
+
+SITE(after_rush); /* of the classes that were in demand, and of one that was not */
+IN_SITE(after_rush) static void run_after_rush(void) {
+    struct block block;
+    usleep(40000);
+    for (unsigned i = 0; i < 20000; i++) {
+        size_t size = i % 2 ? 2 * KIB : 6 * KIB;
+        site_came(&after_rush, &block, malloc(size), size);
+    }
+}
+
 /* ---- large: 64 KiB to 8 MiB ---- */
 
 SITE(large);
@@ -271,6 +299,8 @@ static const struct {
     {"small", &brief, run_brief},
     {"small", &elsewhere, run_elsewhere},
     {"small", &churn, run_churn},
+    {"busy", &rush, run_rush},
+    {"busy", &after_rush, run_after_rush},
     {"large", &large, run_large},
     {"large", &large_mixed, run_large_mixed},
     {"large", &large_grown, run_large_grown},
@@ -283,7 +313,7 @@ static const struct {
 
 int main(int argc, char **argv) {
     if (argc != 3)
-        site_die("usage: truth small|large|huge DUMP");
+        site_die("usage: truth small|busy|large|huge DUMP");
     for (size_t i = 0; i < COUNT(runs); i++) {
         if (strcmp(runs[i].set, argv[1]) == 0)
             runs[i].run();

@@ -12,7 +12,7 @@ import sys
 import heapfile
 import sites as siting
 
-SETS = {'small': '8k', 'large': '1m', 'huge': '32m'}
+SETS = {'small': '8k', 'busy': 'auto', 'large': '1m', 'huge': '32m'}
 Z = 1.959963984540054  # 95 % of a normal distribution
 LEAST = 30             # samples expected at a site for it to count
 FIELDS = ('live_objects', 'live_bytes', 'allocated_objects', 'allocated_bytes')
@@ -86,6 +86,17 @@ def check_repeats(label, program, library, path):
                             for sample in dump.samples if names[sample['stack']]))
     case('%s: a seed gives the same samples in each run' % label, drawn[0] and drawn[0] == drawn[1],
          '%d samples, then %d others' % (len(drawn[0]), len(drawn[1])))
+
+
+def check_pace(label, program, library, path):
+    """What is allocated in a rush is sampled more coarsely, each sample by its own rate."""
+    dump, names, _ = run_once(program, library, 'busy', 1, path)
+    rates = sorted({sample['rate'] for sample, name in
+                    ((s, names[s['stack']]) for s in dump.samples) if name})
+    fine = 512 * 1024
+    case('%s: a rush makes rate=auto coarser, up to eight times' % label,
+         rates[:2] == [fine, 2 * fine] and set(rates) <= {fine << i for i in range(4)},
+         'rates: %s' % rates)
 
 
 def check_tool(program, library, memprof, path):
@@ -207,6 +218,8 @@ def main():
     for argument in sys.argv[5:]:
         label, library = argument.split('=', 1)
         check_repeats(label, program, library, path)
+        if not found:
+            check_pace(label, program, library, path)
         if not found and os.path.exists(memprof):
             check_tool(program, library, memprof, path)
         records = collect(program, library, seeds, path)
