@@ -263,9 +263,12 @@ MP_INLINE void mp_page_link_block(struct mp_block *block, const struct mp_block 
 }
 
 /* Takes the first block of the current page's list, which is free. Whatever its key is by now is
- * cleared: rescue.h counts on it. */
+ * cleared: rescue.h counts on it. The next call reads the next block, which others may have freed,
+ * or this thread long ago: it is asked for now. (It may be the list's end: of no consequence.) */
 MP_INLINE void mp_page_pop(struct mp_page *page, struct mp_block *block) {
-    page->local_free = mp_page_next_block(block);
+    struct mp_block *next = mp_page_next_block(block);
+    page->local_free = next;
+    __builtin_prefetch(next, 1);
     block->key = 0;
 }
 
