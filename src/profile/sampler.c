@@ -123,10 +123,16 @@ static uint32_t stack_here(void) {
         unwound.depth = 1;
         unwound.flags = MEMPROF_STACK_BROKEN;
     }
+    uint64_t module = 0;
+    const struct mp_module *found = NULL; /* that of the frame before: mostly of this one, too */
     for (unsigned i = 0; i < unwound.depth; i++) {
         uint64_t exact = frames[i] & MP_UNWIND_EXACT, address = MEMPROF_FRAME_ADDRESS(frames[i]);
         /* A call may be its module's last instruction: it is looked up by the byte before. */
-        uint64_t module = mp_modules_find(address - !exact);
+        uintptr_t at = address - !exact;
+        if (!found || at < found->start || at >= found->end) {
+            module = mp_modules_find(at);
+            found = module ? mp_modules_get((uint32_t)module) : NULL;
+        }
         frames[i] = exact | module << 48 | address;
     }
     return mp_stacks_find(frames, unwound.depth, unwound.flags);
