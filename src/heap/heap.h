@@ -1,6 +1,6 @@
 /* The allocator: malloc and free as programs call them, less errno and the names. The fast paths
  * are here, to be inlined into the exported symbols; read this file first, then heap.c, pages.h,
- * queue.h, elsewhere.h, remote.h, rescue.h. Any thread; not from a signal handler. */
+ * queue.h, elsewhere.h, remote.h, home.h, rescue.h. Any thread; not from a signal handler. */
 #ifndef MP_HEAP_HEAP_H
 #define MP_HEAP_HEAP_H
 

@@ -118,6 +118,6 @@ void mp_home_open(struct mp_heap *heap) {
     atomic_store_explicit(&heap->homing, 0, memory_order_relaxed);
 }
 
-void mp_home_forget(struct mp_heap *heap, bool dead) {
-    atomic_store_explicit(&heap->homing, dead ? MP_HOME_SHUT : 0, memory_order_relaxed);
+void mp_home_forget(struct mp_heap *heap) {
+    atomic_store_explicit(&heap->homing, MP_HOME_SHUT, memory_order_relaxed);
 }

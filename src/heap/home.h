@@ -50,7 +50,8 @@ void mp_home_shut(struct mp_heap *heap);
 /* A thread begins to use the heap. */
 void mp_home_open(struct mp_heap *heap);
 
-/* In a forked child, where pages on their way are lost ones (pages.h). */
-void mp_home_forget(struct mp_heap *heap, bool dead);
+/* The same in a forked child, of a heap other than the survivor's: what is on its way there is lost
+ * (pages.h). */
+void mp_home_forget(struct mp_heap *heap);
 
 #endif

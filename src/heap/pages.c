@@ -463,13 +463,16 @@ bool mp_pages_is_lost(const struct mp_page *page) {
  * been in motion. */
 void mp_pages_orphan_lost(void) {
     uintptr_t survivor = mp_tls.heap ? mp_tls.heap->owner : 0;
+    uint32_t home = mp_tls.heap ? mp_tls.heap->number : 0;
     for (uint32_t r = 0; r < mp_range_count; r++) {
         for (uint32_t i = mp_ranges[r].first; i < mp_ranges[r].limit; i++) {
             struct mp_page *page = &mp_ranges[r].meta[i];
             enum mp_kind kind = mp_page_kind(page);
             if (kind == MP_KIND_SMALL &&
                 (atomic_load_explicit(&page->remote, memory_order_relaxed) & MP_OWNED) &&
-                (mp_page_owner(page) & ~MP_OWNER_CHECKED) != survivor) {
+                ((mp_page_flags(page) & MP_PAGE_HOMING)
+                     ? page->heap != home
+                     : (mp_page_owner(page) & ~MP_OWNER_CHECKED) != survivor)) {
                 mp_page_set_owner(page, 0);
                 mp_page_set_flag(page, MP_PAGE_LOST);
             }

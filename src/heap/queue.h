@@ -13,16 +13,16 @@
 #include "heap/page.h"
 #include "heap/thread.h"
 
-/* How many pages in queues have all their blocks back while their owner may not have seen it: about
- * so many, see rescue.h. */
+/* How many pages in queues, or on their way home, have all their blocks back while their owner may
+ * not have seen it: about so many, see rescue.h. */
 extern MP_HIDDEN _Atomic(uint32_t) mp_queue_all_back;
 
 /* Makes the page this heap's. */
 void mp_queue_own(struct mp_heap *heap, struct mp_page *page);
 
 /* Sets `until`, which counts the owner's frees down to the next event: a dense page is looked at
- * when it has become sparse, any page when it is empty. Of the `used` blocks `out` are not back
- * yet; the others wait in `remote`. */
+ * when it has become sparse (but for blocks that others push later), any page when it is empty. Of
+ * the `used` blocks `out` are not back yet; the others wait in `remote`. */
 void mp_queue_arm(struct mp_page *page, uint32_t used, uint32_t out);
 
 void mp_queue_add(struct mp_heap *heap, struct mp_page *page, uint32_t used, uint32_t out);

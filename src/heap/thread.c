@@ -253,7 +253,8 @@ void mp_gate_open(bool child) {
     if (child) {
         for (uint32_t n = mp_heap_count(); n > 0; n--) {
             struct mp_heap *heap = mp_heap_by_number(n);
-            mp_home_forget(heap, heap != mp_tls.heap);
+            if (heap != mp_tls.heap)
+                mp_home_forget(heap);
             if (heap->state == MP_HEAP_LIVE && heap != mp_tls.heap) {
                 heap->state = MP_HEAP_DEAD;
                 for (unsigned c = 0; c < MP_SMALL_CLASSES; c++)

@@ -34,6 +34,7 @@ static _Atomic(uint64_t) dropped; /* samples */
 /* What this thread is in; the first two are looked at by signal handlers of its own. */
 static __thread struct {
     unsigned inside;
+    bool large;            /* the last draw was for a large block */
     struct mp_live moving; /* taken out by `resizing`, until `resized` */
 } here __attribute__((tls_model("initial-exec")));
 
@@ -93,17 +94,17 @@ static uint32_t countdown(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     bin->last_coarse = bin->coarse; /* what comes to its end now, if it is a sample */
     bin->coarse = (uint8_t)coarse(heap);
+    here.large = false;
     return mp_chance_count(stream_of(heap), mp_class_size(class), rate << bin->coarse);
 }
 
-/* Under which the block that has just been hit was drawn. */
+/* Under which the block that has just been hit was drawn: by the last draw of this thread. */
 static uint64_t rate_of_sample(const struct mp_heap *heap, size_t usable) {
-    if (!heap || usable > MP_MEDIUM_MAX)
-        return rate;
-    return rate << heap->bins[mp_class_of(usable)].last_coarse;
+    return here.large ? rate : rate << heap->bins[mp_class_of(usable)].last_coarse;
 }
 
 static int toss_large(size_t bytes) {
+    here.large = true;
     return mp_chance_toss(stream_of(mp_tls.heap), mp_chance_of(bytes, rate));
 }
 
@@ -162,7 +163,7 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
         .thread = mp_tls.heap ? mp_tls.heap->number : 0,
     };
-    if (mp_tls.heap)
+    if (!here.large)
         pay(mp_tls.heap, sample.born_ns);
     if (here.inside) { /* an unwinder's own allocation */
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);

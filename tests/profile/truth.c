@@ -177,6 +177,17 @@ IN_SITE(rush) static void run_rush(void) {
     }
 }
 
+SITE(rush_large); /* a block of its own by its alignment, though of a size that has a class */
+IN_SITE(rush_large) static void run_rush_large(void) {
+    struct block block, other;
+    for (unsigned i = 0; i < 60000; i++) {
+        site_came(&rush_large, &other, malloc(2 * KIB), 2 * KIB);
+        site_free(&other);
+        if (i % 10 == 0)
+            site_came(&rush_large, &block, aligned_alloc(128 * KIB, 4 * KIB), 4 * KIB);
+    }
+}
+
 SITE(after_rush); /* of the classes that were in demand, and of one that was not */
 IN_SITE(after_rush) static void run_after_rush(void) {
     struct block block;
@@ -300,6 +311,7 @@ static const struct {
     {"small", &elsewhere, run_elsewhere},
     {"small", &churn, run_churn},
     {"busy", &rush, run_rush},
+    {"busy", &rush_large, run_rush_large},
     {"busy", &after_rush, run_after_rush},
     {"large", &large, run_large},
     {"large", &large_mixed, run_large_mixed},

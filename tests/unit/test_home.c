@@ -380,6 +380,17 @@ static int gated_fork(void (*work)(void)) {
     return status;
 }
 
+/* One that goes to the child itself is there as it was. */
+static struct mp_page *on_its_way;
+
+static void find_in_child(void) {
+    must(is_on_its_way(on_its_way) && !invariants_broken());
+    read_mail();
+    must(is_owned_by(on_its_way, mp_tls.heap));
+    free_all_that_is_left();
+    must(!invariants_broken() && live_blocks() == 0);
+}
+
 static void free_in_child(void) {
     must(!invariants_broken());
     free_blocks(2 * EACH + 20, 2 * EACH + 23);
@@ -415,10 +426,42 @@ START_TEST(a_child_has_what_was_on_its_way_to_it) {
     struct mp_page *page = page_of(blocks[2 * EACH + 7]);
     ck_assert(is_on_its_way(page));
     ck_assert_uint_eq(page->heap, mp_tls.heap->number);
-    ck_assert_int_eq(gated_fork(free_in_child), 0);
+    on_its_way = page;
+    ck_assert_int_eq(gated_fork(find_in_child), 0);
     read_mail();
     ck_assert(is_owned_by(page, mp_tls.heap));
     ck_assert_invariants();
+    free_all_that_is_left();
+    end_other();
+}
+END_TEST
+
+START_TEST(so_it_has_when_it_has_lost_no_thread) {
+    start_other();
+    settle_down();
+    tell(free_some_of_third_page);
+    on_its_way = page_of(blocks[2 * EACH + 7]);
+    end_other();
+    ck_assert_int_eq(gated_fork(find_in_child), 0);
+    free_all_that_is_left();
+    ck_assert_invariants();
+}
+END_TEST
+
+/* By a thread that has never allocated: it has no heap, so nothing goes to it. */
+static void *fork_without_a_heap(void *unused) {
+    (void)unused;
+    must(!mp_tls.heap);
+    must(gated_fork(free_in_child) == 0);
+    return NULL;
+}
+
+START_TEST(a_child_without_a_heap_has_it_too) {
+    start_other();
+    settle_down();
+    tell(free_some_of_third_page);
+    ck_assert(is_on_its_way(page_of(blocks[2 * EACH + 7])));
+    unit_in_thread(fork_without_a_heap, NULL);
     free_all_that_is_left();
     end_other();
 }
@@ -511,6 +554,8 @@ int main(void) {
     TCase *forks = tcase_create("fork");
     UNIT_CASE_FORKING(forks, a_child_has_what_was_on_its_way_to_a_thread_that_is_lost);
     UNIT_CASE_FORKING(forks, a_child_has_what_was_on_its_way_to_it);
+    UNIT_CASE_FORKING(forks, so_it_has_when_it_has_lost_no_thread);
+    UNIT_CASE_FORKING(forks, a_child_without_a_heap_has_it_too);
     suite_add_tcase(suite, forks);
 
     TCase *growth = tcase_create("growth");
