@@ -34,8 +34,8 @@ static _Atomic(uint64_t) dropped; /* samples */
 /* What this thread is in; the first two are looked at by signal handlers of its own. */
 static __thread struct {
     unsigned inside;
-    bool large;            /* the last draw was for a large block */
     struct mp_live moving; /* taken out by `resizing`, until `resized` */
+    bool large;            /* the last draw was for a large block */
 } here __attribute__((tls_model("initial-exec")));
 
 bool mp_sampler_is_inside_sigsafe(void) {

@@ -2,10 +2,8 @@
  * nothing that was under way in the parent is lost in it. */
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "crowd.h"
@@ -19,29 +17,6 @@
 #include "platform/options.h"
 #include "platform/sys.h"
 #include "unit.h"
-
-/* fork as the preloaded object's handlers make it. The child runs `work`; its status. */
-static int gated_fork(void (*work)(void)) {
-    if (mp_tls.heap) {
-        mp_slow_enter();
-        mp_elsewhere_flush(mp_tls.heap);
-        mp_slow_leave();
-    }
-    mp_gate_close();
-    pid_t child = fork();
-    if (child == 0) {
-        mp_gate_open(true);
-        signal(SIGALRM, SIG_DFL); /* Check's handler would end the test without a word */
-        alarm(20);
-        work();
-        _exit(0);
-    }
-    mp_gate_open(false);
-    must(child > 0);
-    int status;
-    must(waitpid(child, &status, 0) == child);
-    return status;
-}
 
 static size_t live_blocks(void) {
     struct mp_census census;
@@ -83,7 +58,7 @@ static void use_and_free_all(void) {
 
 START_TEST(a_child_of_one_thread_has_a_heap_like_any) {
     allocate_all();
-    ck_assert_int_eq(gated_fork(use_and_free_all), 0);
+    ck_assert_int_eq(unit_gated_fork(use_and_free_all), 0);
     /* And the parent's is untouched. */
     ck_assert_invariants();
     free_all();
@@ -131,7 +106,7 @@ static int fork_beside_a_thread(void (*work)(void)) {
     pthread_barrier_init(&forked, NULL, 2);
     ck_assert_int_eq(pthread_create(&thread, NULL, allocate_and_wait, NULL), 0);
     pthread_barrier_wait(&allocated);
-    int status = gated_fork(work);
+    int status = unit_gated_fork(work);
     pthread_barrier_wait(&forked);
     pthread_join(thread, NULL);
     return status;
@@ -246,7 +221,7 @@ START_TEST(several_threads_of_the_child_free_blocks_of_a_lost_one) {
 END_TEST
 
 static void fork_again(void) {
-    must(gated_fork(check_lost) == 0);
+    must(unit_gated_fork(check_lost) == 0);
     check_lost();
 }
 
@@ -296,7 +271,7 @@ static void use_child_of_crowd(void) {
 START_TEST(a_child_of_a_crowd_frees_what_the_crowd_had) {
     crowd_start(73, true);
     for (int i = 0; i < (unit_full() ? 1000 : 60); i++) {
-        ck_assert_int_eq(gated_fork(use_child_of_crowd), 0);
+        ck_assert_int_eq(unit_gated_fork(use_child_of_crowd), 0);
         crowd_replace();
     }
     crowd_stop();
@@ -368,7 +343,7 @@ static void fork_while_purging(void *(*work)(void *)) {
         usleep(1000);
     ck_assert_int_eq(held_up, 1);
     ck_assert_int_eq(pthread_create(&releaser, NULL, release_later, NULL), 0);
-    ck_assert_int_eq(gated_fork(check_all_spans), 0);
+    ck_assert_int_eq(unit_gated_fork(check_all_spans), 0);
     pthread_join(releaser, NULL);
     pthread_join(purger, NULL);
     mp_sys_fault = NULL;
@@ -426,7 +401,7 @@ START_TEST(the_gate_does_not_look_at_a_thread_that_is_gone) {
     pthread_join(thread, NULL);
     munmap(stack, size);
     /* What its lists held is lost with them, so that not every free block is in a list. */
-    ck_assert_int_eq(gated_fork(allocate_some), 0);
+    ck_assert_int_eq(unit_gated_fork(allocate_some), 0);
     allocate_some();
 }
 END_TEST

@@ -2,11 +2,8 @@
  * wants it; and nothing is lost on the way. The other thread does what the test tells it to. */
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "heap/arena.h"
 #include "heap/census.h"
@@ -363,23 +360,6 @@ END_TEST
 
 /* ---- fork ---- */
 
-static int gated_fork(void (*work)(void)) {
-    mp_gate_close();
-    pid_t child = fork();
-    if (child == 0) {
-        mp_gate_open(true);
-        signal(SIGALRM, SIG_DFL);
-        alarm(20);
-        work();
-        _exit(0);
-    }
-    mp_gate_open(false);
-    must(child > 0);
-    int status;
-    must(waitpid(child, &status, 0) == child);
-    return status;
-}
-
 /* One that goes to the child itself is there as it was. */
 static struct mp_page *on_its_way;
 
@@ -408,7 +388,7 @@ START_TEST(a_child_has_what_was_on_its_way_to_a_thread_that_is_lost) {
     tell(settle_down);
     free_blocks(2 * EACH, 2 * EACH + 7);
     ck_assert(is_on_its_way(page_of(blocks[2 * EACH + 7])));
-    ck_assert_int_eq(gated_fork(free_in_child), 0);
+    ck_assert_int_eq(unit_gated_fork(free_in_child), 0);
     ck_assert(is_on_its_way(page_of(blocks[2 * EACH + 7])));
     tell(free_all_that_is_left);
     end_other();
@@ -427,7 +407,7 @@ START_TEST(a_child_has_what_was_on_its_way_to_it) {
     ck_assert(is_on_its_way(page));
     ck_assert_uint_eq(page->heap, mp_tls.heap->number);
     on_its_way = page;
-    ck_assert_int_eq(gated_fork(find_in_child), 0);
+    ck_assert_int_eq(unit_gated_fork(find_in_child), 0);
     read_mail();
     ck_assert(is_owned_by(page, mp_tls.heap));
     ck_assert_invariants();
@@ -442,7 +422,7 @@ START_TEST(so_it_has_when_it_has_lost_no_thread) {
     tell(free_some_of_third_page);
     on_its_way = page_of(blocks[2 * EACH + 7]);
     end_other();
-    ck_assert_int_eq(gated_fork(find_in_child), 0);
+    ck_assert_int_eq(unit_gated_fork(find_in_child), 0);
     free_all_that_is_left();
     ck_assert_invariants();
 }
@@ -452,7 +432,7 @@ END_TEST
 static void *fork_without_a_heap(void *unused) {
     (void)unused;
     must(!mp_tls.heap);
-    must(gated_fork(free_in_child) == 0);
+    must(unit_gated_fork(free_in_child) == 0);
     return NULL;
 }
 

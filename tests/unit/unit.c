@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heap/elsewhere.h"
+#include "heap/thread.h"
 #include "platform/say.h"
 
 int unit_main(Suite *suite) {
@@ -51,6 +53,28 @@ int unit_in_child(void (*work)(void *), void *context, unsigned seconds) {
     }
     must(child > 0);
     int status = -1;
+    must(waitpid(child, &status, 0) == child);
+    return status;
+}
+
+int unit_gated_fork(void (*work)(void)) {
+    if (mp_tls.heap) {
+        mp_slow_enter();
+        mp_elsewhere_flush(mp_tls.heap);
+        mp_slow_leave();
+    }
+    mp_gate_close();
+    pid_t child = fork();
+    if (child == 0) {
+        mp_gate_open(true);
+        signal(SIGALRM, SIG_DFL); /* Check's handler would end the test without a word */
+        alarm(20);
+        work();
+        _exit(0);
+    }
+    mp_gate_open(false);
+    must(child > 0);
+    int status;
     must(waitpid(child, &status, 0) == child);
     return status;
 }

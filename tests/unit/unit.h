@@ -75,6 +75,10 @@ void unit_must_failed(const char *file, int line, const char *what) __attribute_
  * tells it. A child that runs longer than `seconds` is killed (SIGALRM). */
 int unit_in_child(void (*work)(void *), void *context, unsigned seconds);
 
+/* The same as the preloaded object's handlers make a fork, for 20 seconds: the calling thread's
+ * batches are handed over, and nobody is in a slow section. */
+int unit_gated_fork(void (*work)(void));
+
 /* Runs `work` in a thread and waits for its end. */
 void unit_in_thread(void *(*work)(void *), void *context);
 
