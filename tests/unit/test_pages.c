@@ -763,7 +763,7 @@ int main(void) {
     UNIT_CASE(full, memory_of_a_thread_that_sleeps_goes_back_when_another_frees_it);
     UNIT_CASE(full, what_others_finish_goes_back_while_its_owner_sleeps);
     UNIT_CASE(full, what_an_owner_finishes_itself_goes_back_when_it_next_comes_by);
-    UNIT_CASE(full, so_does_what_lacks_one_free_of_its_event);
+    UNIT_CASE_PRISTINE(full, so_does_what_lacks_one_free_of_its_event);
     suite_add_tcase(suite, full);
     TCase *queues = tcase_create("queues");
     UNIT_CASE_PRISTINE(queues, a_page_that_empties_goes_back_to_the_pool);
