@@ -4,7 +4,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "heap/chunk.h"
 #include "platform/lock.h"
+#include "platform/numa.h"
 #include "platform/sys.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -56,6 +58,16 @@ static int map_at(uintptr_t at, size_t size, int how) {
 
 static int extend(const struct mp_range *range, uintptr_t at, size_t size) {
     return map_at(at, size, range->reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE);
+}
+
+/* The same, of a node's memory. */
+static int extend_on(unsigned node, const struct mp_range *range, uintptr_t at, size_t size) {
+    if (mp_numa_has_seed(node) && !range->reserved && extend(range, at, MP_NUMA_SEED) == 0) {
+        if (mp_numa_plant(node, at, size))
+            return 0;
+        mp_sys_munmap(at, MP_NUMA_SEED);
+    }
+    return extend(range, at, size);
 }
 
 static uint32_t random_bits(void) {
@@ -149,14 +161,14 @@ static int grow_table(struct mp_range *range, uint32_t entries) {
     return 0;
 }
 
-static int grow_range(struct mp_range *range, uint32_t slices) {
+static int grow_range(unsigned node, struct mp_range *range, uint32_t slices) {
     uint32_t limit = range->limit;
     if (slices > (range->window >> MP_SLICE_SHIFT) - limit)
         return -EEXIST; /* the way ends here, as if somebody sat there */
     int error = grow_table(range, limit + slices);
     uintptr_t at = range->base + ((uintptr_t)limit << MP_SLICE_SHIFT);
     if (!error)
-        error = extend(range, at, (size_t)slices << MP_SLICE_SHIFT);
+        error = extend_on(node, range, at, (size_t)slices << MP_SLICE_SHIFT);
     /* release: who finds a slice below the limit finds its entry readable */
     if (!error)
         atomic_store_explicit(&range->limit, limit + slices, memory_order_release);
@@ -165,10 +177,10 @@ static int grow_range(struct mp_range *range, uint32_t slices) {
 
 /* The first range first: only its blocks are freed by the fast path, and a way that was blocked may
  * have become free. *blocked: every range's way is. */
-static struct mp_range *grow_some(uint32_t slices, bool *blocked) {
+static struct mp_range *grow_some(unsigned node, uint32_t slices, bool *blocked) {
     *blocked = true;
     for (uint32_t r = 0; r < mp_range_count; r++) {
-        int error = grow_range(&mp_ranges[r], slices);
+        int error = grow_range(node, &mp_ranges[r], slices);
         if (!error)
             return &mp_ranges[r];
         *blocked &= error == -EEXIST;
@@ -176,7 +188,13 @@ static struct mp_range *grow_some(uint32_t slices, bool *blocked) {
     return NULL;
 }
 
-uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
+/* So that what comes behind, perhaps another node's, shares no huge page with it. */
+static uint32_t whole_chunks(uint32_t slices) {
+    uint32_t limit = mp_range_count ? mp_ranges[0].limit : 0;
+    return ((limit + slices + MP_CHUNK_SLICES - 1) & ~(MP_CHUNK_SLICES - 1)) - limit;
+}
+
+uint32_t mp_arena_grow(unsigned node, uint32_t slices, uint32_t *count) {
     mp_lock_take(&arena_lock);
     uint32_t chunk = CHUNK_MIN;
     if (mp_range_count) {
@@ -185,24 +203,28 @@ uint32_t mp_arena_grow(uint32_t slices, uint32_t *count) {
         chunk = chunk < CHUNK_MIN ? CHUNK_MIN : chunk > CHUNK_MAX ? CHUNK_MAX : chunk;
     }
     uint32_t got = chunk > slices ? chunk : slices;
+    if (mp_numa_count() > 1)
+        got = whole_chunks(got);
     bool blocked;
-    struct mp_range *range = grow_some(got, &blocked);
+    struct mp_range *range = grow_some(node, got, &blocked);
     if (!range && got > slices) {
         got = slices; /* near a limit: exactly what is needed */
-        range = grow_some(got, &blocked);
+        range = grow_some(node, got, &blocked);
     }
     /* Not again while the last one is empty: another would fare no better. */
     const struct mp_range *last = mp_range_count ? &mp_ranges[mp_range_count - 1] : NULL;
     if (!range && blocked && !(last && last->limit == last->first)) {
         range = open_range();
-        if (range && grow_range(range, got) != 0)
+        if (range && grow_range(node, range, got) != 0)
             range = NULL;
     }
     uint32_t number = 0;
     if (range) {
         uint32_t index = range->limit - got;
-        for (uint32_t i = 0; i < got; i++)
+        for (uint32_t i = 0; i < got; i++) {
             range->meta[index + i].start = range->base + ((uintptr_t)(index + i) << MP_SLICE_SHIFT);
+            range->meta[index + i].node = (uint8_t)node;
+        }
         number = (uint32_t)(range - mp_ranges) << MP_NUMBER_SHIFT | index;
         *count = got;
     }
@@ -226,7 +248,17 @@ int mp_arena_unmap(const struct mp_page *page, uint32_t slices) {
 }
 
 int mp_arena_map_again(const struct mp_page *page, uint32_t slices) {
-    return extend(range_of(page), page->start, (size_t)slices << MP_SLICE_SHIFT);
+    return extend_on(page->node, range_of(page), page->start, (size_t)slices << MP_SLICE_SHIFT);
+}
+
+void mp_arena_bind(void) {
+    mp_lock_take(&arena_lock);
+    for (uint32_t r = 0; r < mp_range_count && mp_numa_has_seed(0); r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        mp_numa_bind(0, range->base + ((uintptr_t)range->first << MP_SLICE_SHIFT),
+                     (size_t)(range->limit - range->first) << MP_SLICE_SHIFT);
+    }
+    mp_lock_drop(&arena_lock);
 }
 
 struct mp_page *mp_arena_find(uintptr_t pointer) {

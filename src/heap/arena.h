@@ -29,16 +29,20 @@ struct mp_range {
 extern struct mp_range mp_ranges[MP_RANGES];
 extern _Atomic(uint32_t) mp_range_count;
 
-/* Adds at least `slices` contiguous slices (and up to a chunk); returns the first one's number and
- * their count, or 0 when the system has none. Never fewer than asked for. The memory reads zero. */
-uint32_t mp_arena_grow(uint32_t slices, uint32_t *count);
+/* Adds at least `slices` contiguous slices (and up to a chunk) of a node's memory; returns the
+ * first one's number and their count, or 0 when the system has none. Never fewer than asked for.
+ * The memory reads zero, and the entries have their node. */
+uint32_t mp_arena_grow(unsigned node, uint32_t slices, uint32_t *count);
+
+/* At start-up: what there is already becomes the first node's. */
+void mp_arena_bind(void);
 
 /* Gives memory and its accounting back; the slices are not to be touched until they are mapped
  * again. 0 or -errno. */
 int mp_arena_unmap(const struct mp_page *page, uint32_t slices);
 
-/* Maps slices that have been unmapped; they read zero. -EEXIST: somebody has mapped something
- * there. */
+/* Maps slices that have been unmapped, of their node's memory; they read zero. -EEXIST: somebody
+ * has mapped something there. */
 int mp_arena_map_again(const struct mp_page *page, uint32_t slices);
 
 /* The entry of the slice that holds `pointer`, whatever its kind; NULL outside all ranges. */

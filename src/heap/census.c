@@ -226,7 +226,7 @@ void mp_stats_get(struct mp_stats *stats) {
         stats->cached_max_bytes += class->cached * mp_classes[c].size;
         stats->allocated_blocks += class->allocated;
     }
-    for (unsigned node = 0; node < MP_NODES; node++) {
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
         struct mp_pool_stats pool;
         mp_pool_get_stats(node, &pool);
         stats->purgeable_bytes += pool.dirty_bytes;

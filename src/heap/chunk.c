@@ -60,7 +60,9 @@ bool mp_chunk_take(struct mp_chunk *chunk, struct mp_spans *spans, struct mp_pag
         return false;
     for (page = start; page < end; page += length(page)) {
         enum mp_kind kind = kind_of(page);
-        if (kind == MP_KIND_NONE || kind == MP_KIND_LARGE)
+        if (kind == MP_KIND_NONE || page->node != start->node) /* another node's, in part */
+            return false;
+        if (kind == MP_KIND_LARGE)
             return false; /* nobody knows how much of a large block there is */
         if (is_clean(page)) {
             struct mp_page *from = page > chunk->first ? page : chunk->first;

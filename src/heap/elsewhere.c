@@ -13,6 +13,8 @@
 
 /* The page has just become this thread's by a push. */
 static void claimed(struct mp_heap *heap, struct mp_page *page) {
+    if (heap)
+        mp_heap_here(heap);
     if (mp_page_flags(page) & MP_PAGE_LISTED)
         mp_pool_unlist(page);
     else if (heap && mp_home_send(heap, page))
@@ -89,6 +91,7 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     struct mp_page *page = batch->page;
     uint32_t used = glance(page), back; /* before the push, while the page is one for certain */
     uint32_t pushed = batch->count, owner;
+    mp_pool_note_freed(page, pushed * mp_classes[page->class].size);
     bool mine = mp_remote_push(page, batch->first, batch->last, pushed, &back);
     /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;

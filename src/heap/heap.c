@@ -421,6 +421,13 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     return moved;
 }
 
+void mp_heap_find_nodes(const char *root) {
+    unsigned count = mp_numa_start(root);
+    bool more = count > 1 && mp_pool_add_nodes(count) && mp_shared_add_nodes(count);
+    mp_numa_use(more ? count : 1);
+    mp_arena_bind();
+}
+
 void mp_heap_arm(void) {
     struct mp_heap *heap = mp_tls.heap;
     if (!heap)

@@ -66,6 +66,8 @@ void *mp_realloc(void *pointer, size_t size, const void *caller);
 void *mp_memalign(size_t align, size_t size, const void *caller);
 /* 0 for NULL and for what is no live block. */
 size_t mp_usable_size(const void *pointer);
+/* At start-up, the options read: which nodes the machine has. `root`: see mp_numa_start. */
+void mp_heap_find_nodes(const char *root);
 /* The hooks are set: the heap that the only thread may have by now samples too. */
 void mp_heap_arm(void);
 /* Gives back what can be; true if any did. */

@@ -31,13 +31,19 @@ static void note_regained(struct mp_bin *bin) {
         set(&bin->regained, get(&bin->regained) + 1);
 }
 
-/* Does its thread want its pages back, and is it there to take them? */
-static bool is_home(const struct mp_bin *bin) {
+/* Is its thread there to take them, and does it want its pages back? Of another node's page that is
+ * not asked: here it can only be left. */
+static bool is_home(const struct mp_bin *bin, bool foreign) {
     uint32_t regained = get(&bin->regained);
-    return regained > 0 && regained * SHARE >= get(&bin->left) &&
+    return (foreign || (regained > 0 && regained * SHARE >= get(&bin->left))) &&
            (uint32_t)mp_sys_now_ms() -
                    atomic_load_explicit(&bin->refilled_ms, memory_order_relaxed) <=
                AWAY;
+}
+
+/* Another thread's: a guess. */
+MP_RACY static unsigned home_node(const struct mp_heap *heap) {
+    return heap->node;
 }
 
 static bool push(struct mp_heap *heap, struct mp_page *page) {
@@ -59,7 +65,9 @@ bool mp_home_send(struct mp_heap *from, struct mp_page *page) {
         note_regained(&from->bins[page->class]);
         return false;
     }
-    if (!home || mp_remote_count(page) >= used || !is_home(&home->bins[page->class]))
+    bool foreign = page->node != from->node;
+    if (!home || mp_remote_count(page) >= used || (foreign && home_node(home) != page->node) ||
+        !is_home(&home->bins[page->class], foreign))
         return false;
     mp_page_set_flag(page, MP_PAGE_HOMING);
     if (!push(home, page)) {

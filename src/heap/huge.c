@@ -5,6 +5,7 @@
 
 #include "platform/arch.h"
 #include "platform/lock.h"
+#include "platform/numa.h"
 #include "platform/options.h"
 #include "platform/sys.h"
 
@@ -140,6 +141,8 @@ void *mp_huge_alloc(size_t size, size_t align, bool sampled) {
         mp_sys_munmap(got, start - got);
     if (start + size < got + padded)
         mp_sys_munmap(start + size, got + padded - (start + size));
+    if (mp_numa_is_interleaved())
+        mp_numa_bind(0, start, size);
     if (mp_options.thp == MP_THP_ALWAYS)
         mp_sys_madvise(start, size, MADV_HUGEPAGE);
     if (!add(start, size, sampled)) {

@@ -31,11 +31,11 @@ static void make_zero(uintptr_t start, size_t bytes) {
 static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
     if (bytes > SPAN_MOST || align > SPAN_MOST)
         return NULL;
-    struct mp_heap *heap = mp_tls.heap; /* NULL: the first node */
+    struct mp_heap *heap = mp_tls.heap;
     bool is_zero;
     mp_slow_enter();
-    struct mp_page *page =
-        mp_pool_take(heap ? heap->node : 0, slices_of(bytes), slices_of(align), &is_zero);
+    struct mp_page *page = mp_pool_take(heap ? mp_heap_here(heap) : mp_numa_here(),
+                                        slices_of(bytes), slices_of(align), &is_zero);
     if (page) {
         page->bytes = bytes;
         page->sampled = sampled;
@@ -84,6 +84,7 @@ void mp_large_free(struct mp_page *page) {
         mp_hooks.freed((void *)page->start);
     mp_slow_enter();
     page->last_pages = (uint32_t)(page->bytes / OS_PAGE);
+    mp_pool_note_freed(page, page->bytes);
     mp_pool_give(page, page->slices);
     mp_pool_tick(mp_sys_now_ms());
     mp_slow_leave();

@@ -16,6 +16,7 @@
 
 #define OS_PAGE 4096u
 #define NEAR    64u /* blocks that a list has when a sample is near */
+#define STRAYS  8u  /* pages of another node that are left at a time */
 #define CALM    5u  /* how often in a row it counts that a page was found in use */
 
 /* Batches are handed over often enough, and no oftener: each wakes its page's cache line. */
@@ -224,23 +225,43 @@ static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
     return page;
 }
 
-/* The next page to allocate from: one that is in use already before one that would empty soon,
- * and both before new memory. */
-static struct mp_page *next_page(struct mp_heap *heap, unsigned class) {
-    struct mp_bin *bin = &heap->bins[class];
-    struct mp_page *page = mp_arena_page_or_null(bin->dense_first);
-    if (!page)
-        page = mp_arena_page_or_null(bin->sparse);
-    if (page) {
-        mp_queue_remove(heap, page);
-        return page;
-    }
-    page = mp_pool_adopt(heap->node, class);
-    if (page) {
+static struct mp_page *adopt(struct mp_heap *heap, unsigned node, unsigned class) {
+    struct mp_page *page = mp_pool_adopt(node, class);
+    if (page)
         mp_queue_own(heap, page);
-        return page;
+    return page;
+}
+
+/* From the heap's queues. A thread that has come from another node leaves the pages that it had
+ * there to others, as it comes by them, and not too many at a time. */
+static struct mp_page *queued_page(struct mp_heap *heap, unsigned class) {
+    struct mp_bin *bin = &heap->bins[class];
+    for (unsigned strays = 0; strays < STRAYS; strays++) {
+        struct mp_page *page = mp_arena_page_or_null(bin->dense_first);
+        if (!page)
+            page = mp_arena_page_or_null(bin->sparse);
+        if (!page)
+            return NULL;
+        mp_queue_remove(heap, page);
+        if (MP_LIKELY(page->node == heap->node))
+            return page;
+        mp_queue_leave(page);
     }
-    return fresh_page(heap, class);
+    return NULL;
+}
+
+/* The next page to allocate from: one that is in use already before one that would empty soon,
+ * and both before new memory; and all of those before what is on another node. */
+static struct mp_page *next_page(struct mp_heap *heap, unsigned class) {
+    mp_heap_here(heap);
+    struct mp_page *page = queued_page(heap, class);
+    if (!page)
+        page = adopt(heap, heap->node, class);
+    if (!page)
+        page = fresh_page(heap, class);
+    for (unsigned node = 0; !page && node < mp_numa_count(); node++)
+        page = adopt(heap, node, class);
+    return page;
 }
 
 /* The current page is full. Its thread lets go of it, unless others have freed into it meanwhile.
@@ -275,6 +296,10 @@ static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
 static uint32_t ready_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_arena_page_or_null(bin->current);
+    if (page && MP_UNLIKELY(page->node != mp_heap_here(heap))) {
+        mp_pages_end_current(heap, class); /* the thread has come from another node */
+        page = NULL;
+    }
     if (page)
         take_back(bin, page);
     for (;;) {

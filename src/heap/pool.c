@@ -43,11 +43,23 @@ struct pool {
     bool fetching; /* somebody is at it: see fetch */
     uint64_t fetch_after_ms, hasty_ms;
     uint64_t purges, purged_slices, fetched_slices;
+    _Atomic(uint64_t) remote_bytes;
     _Atomic(uint32_t) hollow;                   /* used slices that hold hardly any memory */
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
 
-static struct pool pools[MP_NODES] = {{.lock = MP_LOCK_INIT(MP_RANK_POOL)}};
+static struct pool first_pool = {.lock = MP_LOCK_INIT(MP_RANK_POOL)};
+static struct pool *pools[MP_NODES] = {&first_pool};
+
+bool mp_pool_add_nodes(unsigned count) {
+    for (unsigned node = 1; node < count; node++) {
+        pools[node] = mp_meta_alloc(sizeof(struct pool));
+        if (!pools[node])
+            return false;
+        pools[node]->lock.rank = MP_RANK_POOL;
+    }
+    return true;
+}
 
 /* ---- purging ---- */
 
@@ -169,8 +181,8 @@ void mp_pool_tick(uint64_t now) {
     if (atomic_load_explicit(&last.ms, memory_order_relaxed) == now && mp_options.purge > 0)
         return;
     atomic_store_explicit(&last.ms, now, memory_order_relaxed);
-    for (unsigned node = 0; node < MP_NODES; node++) {
-        struct pool *pool = &pools[node];
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
+        struct pool *pool = pools[node];
         if (!pool->spans.oldest ||
             mp_options.purge == MP_TIME_OFF) /* a racy look: the next one will do */
             continue;
@@ -184,8 +196,8 @@ void mp_pool_tick(uint64_t now) {
 
 size_t mp_pool_trim(void) {
     uint64_t before = 0, after = 0;
-    for (unsigned node = 0; node < MP_NODES; node++) {
-        struct pool *pool = &pools[node];
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
+        struct pool *pool = pools[node];
         mp_lock_take(&pool->lock);
         before += pool->purged_slices;
         pool->retry_ms = 0;
@@ -197,13 +209,18 @@ size_t mp_pool_trim(void) {
 }
 
 void mp_pool_note_hollow(const struct mp_page *page, bool hollow) {
-    atomic_fetch_add_explicit(&pools[page->node].hollow, hollow ? 1u : -1u, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pools[page->node]->hollow, hollow ? 1u : -1u, memory_order_relaxed);
+}
+
+void mp_pool_count_remote(const struct mp_page *page, size_t bytes) {
+    if (mp_numa_look() != page->node)
+        atomic_fetch_add_explicit(&pools[page->node]->remote_bytes, bytes, memory_order_relaxed);
 }
 
 uint32_t mp_pool_filled(void) {
     uint32_t used = 0;
-    for (unsigned node = 0; node < MP_NODES; node++)
-        used += filled(&pools[node]);
+    for (unsigned node = 0; node < mp_numa_count(); node++)
+        used += filled(pools[node]);
     return used;
 }
 
@@ -224,12 +241,10 @@ static void let_go(struct pool *pool) {
 
 static struct mp_page *grow(struct pool *pool, unsigned node, uint32_t slices) {
     uint32_t count;
-    uint32_t number = mp_arena_grow(slices, &count);
+    uint32_t number = mp_arena_grow(node, slices, &count);
     if (!number)
         return NULL;
     struct mp_page *page = mp_arena_page(number);
-    for (uint32_t i = 0; i < count; i++)
-        page[i].node = (uint8_t)node;
     enum mp_spans_state state = pool->locked ? MP_DIRTY : MP_CLEAN;
     mp_spans_insert(&pool->spans, page, count, state);
     return mp_spans_find(&pool->spans, state, slices);
@@ -308,8 +323,8 @@ static void mark_further(struct mp_page *page, uint32_t slices, uint32_t head) {
     }
 }
 
-struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
-    struct pool *pool = &pools[node];
+static struct mp_page *take(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
+    struct pool *pool = pools[node];
     uint64_t now = mp_sys_now_ms();
     uint32_t padded = slices + align - 1;
     mp_lock_take(&pool->lock);
@@ -331,7 +346,7 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
                 atomic_store_explicit(&page[i].flags, MP_SPAN_GONE, memory_order_relaxed);
             }
             mp_lock_drop(&pool->lock);
-            return mp_pool_take(node, slices, align, zero);
+            return take(node, slices, align, zero);
         }
         if (result != 0) {
             mp_lock_drop(&pool->lock);
@@ -357,8 +372,17 @@ struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, boo
     return page;
 }
 
+struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
+    struct mp_page *page = take(node, slices, align, zero);
+    for (unsigned other = 0; !page && other < mp_numa_count(); other++) {
+        if (other != node)
+            page = take(other, slices, align, zero);
+    }
+    return page;
+}
+
 void mp_pool_give(struct mp_page *page, uint32_t slices) {
-    struct pool *pool = &pools[page->node];
+    struct pool *pool = pools[page->node];
     mp_lock_take(&pool->lock);
     pool->used_slices -= slices;
     mp_spans_insert(&pool->spans, page, slices, MP_DIRTY);
@@ -367,7 +391,7 @@ void mp_pool_give(struct mp_page *page, uint32_t slices) {
 }
 
 void mp_pool_shrink(struct mp_page *page, uint32_t keep) {
-    struct pool *pool = &pools[page->node];
+    struct pool *pool = pools[page->node];
     uint32_t excess = page->slices - keep;
     mp_lock_take(&pool->lock);
     page->slices = keep;
@@ -378,7 +402,7 @@ void mp_pool_shrink(struct mp_page *page, uint32_t keep) {
 }
 
 bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
-    struct pool *pool = &pools[page->node];
+    struct pool *pool = pools[page->node];
     uint32_t number = mp_arena_number(page);
     uint32_t index = number & ((1u << MP_NUMBER_SHIFT) - 1);
     uint32_t have = page->slices, more = want - have;
@@ -407,8 +431,8 @@ bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
 }
 
 void mp_pool_let_go(void) {
-    for (unsigned node = 0; node < MP_NODES; node++) {
-        struct pool *pool = &pools[node];
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
+        struct pool *pool = pools[node];
         mp_lock_take(&pool->lock);
         pool->retry_ms = 0;
         purge_down(pool, mp_sys_now_ms(), 0);
@@ -420,7 +444,7 @@ void mp_pool_let_go(void) {
 /* ---- ownerless pages ---- */
 
 bool mp_pool_list_and_disown(struct mp_page *page) {
-    struct pool *pool = &pools[page->node];
+    struct pool *pool = pools[page->node];
     uint32_t number = mp_arena_number(page);
     _Atomic(uint32_t) *head = &pool->listed[page->class];
     mp_lock_take(&pool->lock);
@@ -450,14 +474,14 @@ static void unlist_locked(struct pool *pool, struct mp_page *page) {
 }
 
 void mp_pool_unlist(struct mp_page *page) {
-    struct pool *pool = &pools[page->node];
+    struct pool *pool = pools[page->node];
     mp_lock_take(&pool->lock);
     unlist_locked(pool, page);
     mp_lock_drop(&pool->lock);
 }
 
 struct mp_page *mp_pool_adopt(unsigned node, unsigned class) {
-    struct pool *pool = &pools[node];
+    struct pool *pool = pools[node];
     struct mp_page *adopted = NULL;
     if (!pool->listed[class]) /* a racy look: a fresh page will do */
         return NULL;
@@ -474,11 +498,12 @@ struct mp_page *mp_pool_adopt(unsigned node, unsigned class) {
 }
 
 void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
-    struct pool *pool = &pools[node];
+    struct pool *pool = pools[node];
     mp_lock_take(&pool->lock);
     stats->used_bytes = (size_t)pool->used_slices << MP_SLICE_SHIFT;
     stats->dirty_bytes = (size_t)pool->spans.slices[MP_DIRTY] << MP_SLICE_SHIFT;
     stats->clean_bytes = (size_t)pool->spans.slices[MP_CLEAN] << MP_SLICE_SHIFT;
+    stats->remote_bytes = pool->remote_bytes;
     stats->purges = pool->purges;
     stats->purged_bytes = pool->purged_slices << MP_SLICE_SHIFT;
     stats->fetched_bytes = pool->fetched_slices << MP_SLICE_SHIFT;
@@ -486,15 +511,15 @@ void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
 }
 
 void mp_pool_before_fork(void) {
-    for (unsigned node = 0; node < MP_NODES; node++)
-        mp_lock_take(&pools[node].lock);
+    for (unsigned node = 0; node < mp_numa_count(); node++)
+        mp_lock_take_same_rank(&pools[node]->lock);
 }
 
 void mp_pool_after_fork(bool child) {
-    for (unsigned node = MP_NODES; node-- > 0;) {
+    for (unsigned node = mp_numa_count(); node-- > 0;) {
         if (child)
-            mp_lock_reset(&pools[node].lock);
+            mp_lock_reset(&pools[node]->lock);
         else
-            mp_lock_drop(&pools[node].lock);
+            mp_lock_drop(&pools[node]->lock);
     }
 }

@@ -9,12 +9,15 @@
 #include <stdint.h>
 
 #include "heap/page.h"
+#include "platform/numa.h"
 
-#define MP_NODES 1 /* one until the topology is read; the interface names the node throughout */
+/* At start-up, before mp_numa_use: there will be so many nodes. False: no memory. */
+bool mp_pool_add_nodes(unsigned count);
 
 /* A span of `slices`, aligned to `align` slices (a power of two). Its further slices are CONT; the
  * first is of no kind until the caller has filled its entry in and says what it is, so that nobody
- * reads an old life's fields. *zero: the memory reads zero. NULL: the system has no more. */
+ * reads an old life's fields. *zero: the memory reads zero. The node has it, or another if that one
+ * can have no more. NULL: the system has no more. */
 struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero);
 
 /* Gives a span back; its entry must not be reachable as a page any more. */
@@ -34,6 +37,13 @@ size_t mp_pool_trim(void);
  * share of what is in use. */
 void mp_pool_note_hollow(const struct mp_page *page, bool hollow);
 
+/* Blocks of the page's, or a span, have been freed by this thread: counted if it runs elsewhere. */
+void mp_pool_count_remote(const struct mp_page *page, size_t bytes);
+MP_INLINE void mp_pool_note_freed(const struct mp_page *page, size_t bytes) {
+    if (MP_UNLIKELY(mp_numa_count() > 1))
+        mp_pool_count_remote(page, bytes);
+}
+
 /* Slices in use on all nodes, without such, at a glance. */
 uint32_t mp_pool_filled(void);
 
@@ -51,6 +61,7 @@ struct mp_pool_stats {
     size_t dirty_bytes; /* free, to be purged */
     size_t clean_bytes; /* free, given back */
     uint64_t purges, purged_bytes;
+    uint64_t remote_bytes;  /* freed by threads of other nodes */
     uint64_t fetched_bytes; /* of these, had again as huge pages: see chunk.h */
 };
 void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats);

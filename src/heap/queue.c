@@ -108,6 +108,10 @@ uint32_t mp_queue_collect(struct mp_page *page) {
 void mp_queue_settle(struct mp_heap *heap, struct mp_page *page) {
     uint32_t used = mp_page_used(page), back = mp_remote_count(page);
     if (back < used) {
+        if (MP_UNLIKELY(page->node != heap->node)) {
+            mp_queue_leave(page);
+            return;
+        }
         mp_queue_add(heap, page, used, used - back);
         atomic_thread_fence(memory_order_seq_cst); /* see hand_over in elsewhere.c */
         if (mp_remote_count(page) != back)

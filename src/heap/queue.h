@@ -37,7 +37,8 @@ bool mp_queue_has_all_keys(const struct mp_page *page);
 /* An empty page, in no queue, goes back to the pool. */
 void mp_queue_retire(struct mp_page *page);
 
-/* Puts a page that is no longer current, or new to its owner, where it belongs. */
+/* Puts a page that is no longer current, or new to its owner, where it belongs: one that others use
+ * and that is of another node than the heap's thread is left to those there. */
 void mp_queue_settle(struct mp_heap *heap, struct mp_page *page);
 
 /* The same for a page in a queue: after its event, */

@@ -13,15 +13,40 @@
  * prev link the pages that have room. All under the shard's lock. */
 struct shard {
     struct mp_lock lock;
+    uint16_t number;
     uint32_t with_room[MP_CLASSES]; /* page numbers */
     uint32_t spare; /* one empty page, so that a lone block does not cost a page each time */
 };
 
-#define SHARD_INIT                                                                                 \
-    { .lock = MP_LOCK_INIT(MP_RANK_SHARED) }
+#define SHARD(n)                                                                                   \
+    { .lock = MP_LOCK_INIT(MP_RANK_SHARED), .number = n }
 
-static struct shard shards[SHARDS] = {SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT,
-                                      SHARD_INIT, SHARD_INIT, SHARD_INIT, SHARD_INIT};
+/* So many for each node. */
+static struct shard first_shards[SHARDS] = {SHARD(0), SHARD(1), SHARD(2), SHARD(3),
+                                            SHARD(4), SHARD(5), SHARD(6), SHARD(7)};
+static struct shard *shards[MP_NODES] = {first_shards};
+
+bool mp_shared_add_nodes(unsigned count) {
+    for (unsigned node = 1; node < count; node++) {
+        shards[node] = mp_meta_alloc(sizeof first_shards);
+        if (!shards[node])
+            return false;
+        for (unsigned i = 0; i < SHARDS; i++) {
+            shards[node][i].lock.rank = MP_RANK_SHARED;
+            shards[node][i].number = (uint16_t)(node * SHARDS + i);
+        }
+    }
+    return true;
+}
+
+/* Those that the thread allocates from, on the node where it runs. */
+static struct shard *shard_for(struct mp_heap *heap) {
+    return &shards[mp_heap_here(heap)][heap->number % SHARDS];
+}
+
+static struct shard *shard_by_number(unsigned number) {
+    return &shards[number / SHARDS][number % SHARDS];
+}
 
 static uint32_t *list_of(struct shard *shard, const struct mp_page *page) {
     return &shard->with_room[page->class];
@@ -55,7 +80,7 @@ static struct mp_page *fresh_page(struct shard *shard, unsigned node, unsigned c
     page->sampled_blocks = 0;
     page->local_free = mp_page_end(page);
     page->until = 0;
-    page->held = (uint16_t)(shard - shards);
+    page->held = shard->number;
     page->carved = 0;
     page->twins = 0;
     atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
@@ -132,7 +157,7 @@ static uint32_t index_of(const struct mp_page *page, const struct mp_block *bloc
 }
 
 struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sample, bool *fresh) {
-    struct shard *shard = &shards[heap->number % SHARDS];
+    struct shard *shard = shard_for(heap);
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page;
     mp_lock_take(&shard->lock);
@@ -152,7 +177,7 @@ struct mp_block *mp_shared_alloc(struct mp_heap *heap, unsigned class, bool *sam
 }
 
 struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct mp_block *twin) {
-    struct shard *shard = &shards[heap->number % SHARDS];
+    struct shard *shard = shard_for(heap);
     struct mp_page *page;
     bool fresh;
     mp_lock_take(&shard->lock);
@@ -187,7 +212,7 @@ bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
         *twin = mp_twins_get(page, index);
         return true;
     }
-    struct shard *shard = &shards[page->held % SHARDS];
+    struct shard *shard = shard_by_number(page->held);
     uint64_t bit = (uint64_t)1 << index;
     mp_lock_take(&shard->lock);
     bool sampled = page->sampled_blocks & bit;
@@ -197,13 +222,14 @@ bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
 }
 
 bool mp_shared_free(struct mp_page *page, struct mp_block *block) {
-    struct shard *shard = &shards[page->held % SHARDS];
+    struct shard *shard = shard_by_number(page->held);
     struct mp_page *empty = NULL;
     mp_lock_take(&shard->lock);
     if (mp_block_is_free(block)) {
         mp_lock_drop(&shard->lock);
         return false;
     }
+    mp_pool_note_freed(page, mp_classes[page->class].size);
     bool was_full = !has_room(page);
     block->link_medium = (uint32_t)((uintptr_t)page->local_free - page->start);
     block->key = mp_block_key(block);
@@ -225,8 +251,8 @@ bool mp_shared_free(struct mp_page *page, struct mp_block *block) {
 }
 
 void mp_shared_trim(void) {
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *shard = &shards[i];
+    for (unsigned i = 0; i < mp_numa_count() * SHARDS; i++) {
+        struct shard *shard = shard_by_number(i);
         struct mp_page *empty = NULL;
         mp_lock_take(&shard->lock);
         if (shard->spare) {
@@ -241,15 +267,15 @@ void mp_shared_trim(void) {
 }
 
 void mp_shared_before_fork(void) {
-    for (unsigned i = 0; i < SHARDS; i++)
-        mp_lock_take_same_rank(&shards[i].lock);
+    for (unsigned i = 0; i < mp_numa_count() * SHARDS; i++)
+        mp_lock_take_same_rank(&shard_by_number(i)->lock);
 }
 
 void mp_shared_after_fork(bool child) {
-    for (unsigned i = SHARDS; i-- > 0;) {
+    for (unsigned i = mp_numa_count() * SHARDS; i-- > 0;) {
         if (child)
-            mp_lock_reset(&shards[i].lock);
+            mp_lock_reset(&shard_by_number(i)->lock);
         else
-            mp_lock_drop(&shards[i].lock);
+            mp_lock_drop(&shard_by_number(i)->lock);
     }
 }

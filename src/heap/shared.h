@@ -1,8 +1,8 @@
 /* Pages that no thread owns: those of medium blocks, and those of samples of small classes. A few
- * shards, each with a lock, stand in for ownership: a medium block is long enough in use for a lock
- * not to matter, a sample is rare, and a page that is empty goes back whoever freed last, with no
- * owner who might be asleep. Their owner word is 0, so every free in them takes the slow path. Slow
- * paths, any thread; lock rank SHARED, taken inside. */
+ * shards for each node, each with a lock, stand in for ownership: a medium block is long enough in
+ * use for a lock not to matter, a sample is rare, and a page that is empty goes back whoever freed
+ * last, with no owner who might be asleep. Their owner word is 0, so every free in them takes the
+ * slow path. Slow paths, any thread; lock rank SHARED, taken inside. */
 #ifndef MP_HEAP_SHARED_H
 #define MP_HEAP_SHARED_H
 
@@ -10,6 +10,9 @@
 
 #include "heap/page.h"
 #include "heap/thread.h"
+
+/* At start-up, before mp_numa_use: there will be so many nodes. False: no memory. */
+bool mp_shared_add_nodes(unsigned count);
 
 /* A block of a medium class. *sample: its countdown says so, and it is marked. *fresh: it reads
  * zero throughout. NULL: no memory. */

@@ -7,6 +7,7 @@
 #include "heap/remote.h"
 #include "heap/rescue.h"
 #include "platform/lock.h"
+#include "platform/numa.h"
 #include "platform/options.h"
 #include "platform/sys.h"
 
@@ -28,7 +29,7 @@ static _Atomic(uint64_t) last_ms;
 static _Atomic(bool) unsupported;
 
 static bool wanted(void) {
-    return mp_options.thp == MP_THP_AUTO &&
+    return mp_options.thp == MP_THP_AUTO && !mp_numa_is_ordered() &&
            !atomic_load_explicit(&unsupported, memory_order_relaxed);
 }
 

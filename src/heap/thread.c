@@ -29,8 +29,8 @@ _Static_assert(MP_SMALL_CLASSES == 56, "one NONE_8 for every eight classes");
 
 static struct mp_lock heaps_lock = MP_LOCK_INIT(MP_RANK_HEAPS);
 MP_FIRST static struct mp_heap **table[TABLE_CHUNKS];
-static _Atomic(uint32_t) heap_count; /* numbers 1 .. heap_count are in use */
-static struct mp_heap *free_heaps;
+static _Atomic(uint32_t) heap_count;         /* numbers 1 .. heap_count are in use */
+static struct mp_heap *free_heaps[MP_NODES]; /* by where their threads last were */
 static _Atomic(uint32_t) reborn_heaps;
 static pthread_key_t exit_key;
 static bool exit_key_made;
@@ -58,8 +58,8 @@ static void retire_heap(struct mp_heap *heap) {
     heap->owner = 0;
     heap->tls = NULL;
     heap->state = MP_HEAP_FREE;
-    heap->next_free = free_heaps;
-    free_heaps = heap;
+    heap->next_free = free_heaps[heap->node];
+    free_heaps[heap->node] = heap;
     mp_lock_drop(&heaps_lock);
 }
 
@@ -114,6 +114,21 @@ static struct mp_heap *new_heap(void) {
     return heap;
 }
 
+/* One that was used on the node before, another, or a new one. */
+static struct mp_heap *find_heap(unsigned node) {
+    struct mp_heap **list = &free_heaps[node];
+    for (unsigned other = 0; !*list && other < mp_numa_count(); other++)
+        list = &free_heaps[other];
+    struct mp_heap *heap = *list;
+    if (heap)
+        *list = heap->next_free;
+    else
+        heap = new_heap();
+    if (heap)
+        heap->node = node;
+    return heap;
+}
+
 static struct mp_heap *make_heap(void) {
     uintptr_t owner = mp_arch_thread_pointer() + MP_OWNER_THREAD;
     reclaim_reborn(owner);
@@ -123,11 +138,7 @@ static struct mp_heap *make_heap(void) {
         pthread_key_create(&exit_key, thread_exit);
         exit_key_made = true;
     }
-    struct mp_heap *heap = free_heaps;
-    if (heap)
-        free_heaps = heap->next_free;
-    else
-        heap = new_heap();
+    struct mp_heap *heap = find_heap(mp_numa_here());
     if (heap) {
         heap->owner = owner;
         heap->tls = &mp_tls;

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "heap/page.h"
+#include "platform/numa.h"
 
 #define MP_BATCHES     8u  /* destinations a thread may have blocks for at a time */
 #define MP_BATCH_COUNT 32u /* blocks in one at most */
@@ -82,7 +83,7 @@ struct mp_heap {
     uintptr_t owner;        /* its thread's owner word, see page.h */
     _Atomic(uint32_t) busy; /* enum mp_busy */
     struct mp_tls *tls;     /* its thread's; dangles when a thread has died without an exit */
-    unsigned node;
+    unsigned node;          /* where its thread was last seen */
     struct mp_heap *next_free;
     bool reborn;       /* made after its thread's exit handler ran: see thread.c */
     uint64_t random;   /* for the hooks' draws; 0 at first */
@@ -103,6 +104,14 @@ struct mp_heap {
     struct mp_batch batches[MP_BATCHES];
     struct mp_bin bins[MP_CLASSES];
 };
+
+/* The node on which the heap's thread, which is this one, runs now: what memory it needs is to be
+ * from there. */
+MP_INLINE unsigned mp_heap_here(struct mp_heap *heap) {
+    if (MP_UNLIKELY(mp_numa_count() > 1))
+        heap->node = mp_numa_look();
+    return heap->node;
+}
 
 struct mp_tls {
     struct mp_page *page[MP_SMALL_CLASSES]; /* the classes' current pages; mp_no_page: none */

@@ -71,6 +71,17 @@ int mp_sys_mprotect(uintptr_t start, size_t size, int prot) {
     return (int)mp_arch_syscall(SYS_mprotect, (long)start, (long)size, prot, 0, 0, 0);
 }
 
+int mp_sys_mbind(uintptr_t start, size_t size, int policy, const uint64_t *nodes, size_t bits) {
+    MP_FAULT("mbind");
+    return (int)mp_arch_syscall(SYS_mbind, (long)start, (long)size, policy, (long)nodes, (long)bits,
+                                0);
+}
+
+int mp_sys_get_mempolicy(int *policy) {
+    MP_FAULT("get_mempolicy");
+    return (int)mp_arch_syscall(SYS_get_mempolicy, (long)policy, 0, 0, 0, 0, 0);
+}
+
 uint32_t mp_sys_getuid(void) {
     return (uint32_t)mp_arch_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
 }

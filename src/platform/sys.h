@@ -40,6 +40,9 @@ int mp_sys_close(int fd);
 long mp_sys_readlink(const char *path, char *buffer, size_t size);
 long mp_sys_getrandom(void *buffer, size_t size);
 long mp_sys_getpid(void);
+/* A node's or several nodes' memory for these addresses; this thread's policy. -errno. */
+int mp_sys_mbind(uintptr_t start, size_t size, int policy, const uint64_t *nodes, size_t bits);
+int mp_sys_get_mempolicy(int *policy);
 uint32_t mp_sys_getuid(void);
 uint32_t mp_sys_geteuid(void);
 void mp_sys_yield(void);

@@ -123,6 +123,7 @@ __attribute__((constructor(101))) static void start(void) {
     }
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     if (!secure) { /* there, nothing is to be read or written: there is no profile either */
+        mp_heap_find_nodes("");
         mp_dump_start();
         mp_sampler_start();
         mp_request_start();

@@ -433,7 +433,7 @@ const char *invariants_broken(void) {
         return message;
     }
     size_t used = 0, dirty = 0, clean = 0;
-    for (unsigned node = 0; node < MP_NODES; node++) {
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
         struct mp_pool_stats stats;
         mp_pool_get_stats(node, &stats);
         used += stats.used_bytes;

@@ -33,7 +33,7 @@ static void *block_at(uintptr_t at) {
 
 static uint32_t grow(uint32_t slices) {
     uint32_t count = 0;
-    uint32_t number = mp_arena_grow(slices, &count);
+    uint32_t number = mp_arena_grow(0, slices, &count);
     if (number)
         ck_assert_uint_ge(count, slices);
     return number;
@@ -43,11 +43,11 @@ static uint32_t grow(uint32_t slices) {
 
 START_TEST(a_range_grows_in_place) {
     uint32_t count, more;
-    uint32_t number = mp_arena_grow(1, &count);
+    uint32_t number = mp_arena_grow(0, 1, &count);
     ck_assert_uint_ne(number, 0);
     ck_assert_uint_ge(count, 1);
     for (int i = 0; i < 40; i++) {
-        uint32_t next = mp_arena_grow(3, &more);
+        uint32_t next = mp_arena_grow(0, 3, &more);
         ck_assert_uint_eq(next, number + count);
         number = next;
         count = more;
@@ -59,7 +59,7 @@ END_TEST
 START_TEST(growth_gives_as_much_as_is_asked_for) {
     uint32_t count;
     for (uint32_t slices = 1; slices < 20000; slices *= 3) {
-        ck_assert_uint_ne(mp_arena_grow(slices, &count), 0);
+        ck_assert_uint_ne(mp_arena_grow(0, slices, &count), 0);
         ck_assert_uint_ge(count, slices);
     }
 }
@@ -67,7 +67,7 @@ END_TEST
 
 START_TEST(new_memory_reads_zero_and_can_be_written) {
     uint32_t count;
-    uint32_t number = mp_arena_grow(5, &count);
+    uint32_t number = mp_arena_grow(0, 5, &count);
     char *start = (char *)mp_arena_page(number)->start;
     ck_assert(unit_is_zero(start, count * MP_SLICE_SIZE));
     memset(start, 1, count * MP_SLICE_SIZE);
@@ -76,7 +76,7 @@ END_TEST
 
 START_TEST(nothing_is_resident_before_it_is_touched) {
     uint32_t count;
-    uint32_t number = mp_arena_grow(1024, &count);
+    uint32_t number = mp_arena_grow(0, 1024, &count);
     size_t size = count * MP_SLICE_SIZE;
     ck_assert_uint_eq(unit_resident_pages(mp_arena_page(number)->start, size), 0);
 }
@@ -463,7 +463,7 @@ END_TEST
 static void *grow_and_find(void *unused) {
     for (int i = 0; i < 200; i++) {
         uint32_t count = 0;
-        uint32_t number = mp_arena_grow(1 + (uint32_t)i % 50, &count);
+        uint32_t number = mp_arena_grow(0, 1 + (uint32_t)i % 50, &count);
         must(number != 0);
         for (uint32_t n = 0; n < count; n++) {
             struct mp_page *page = mp_arena_page(number + n);
