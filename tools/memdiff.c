@@ -11,7 +11,7 @@ static const char help[] =
     "usage: memdiff [OPTION]... OLD NEW\n"
     "Compares two dumps of memprof and names the sites whose memory has grown.\n"
     "\n"
-    "  --by WHAT            stack (default), function, module, class\n"
+    "  --by WHAT            stack (default), function, module, class, node\n"
     "  --sort WHAT          growth (default), bytes, objects, new, old\n"
     "  --focus RE           only where a function or a module's path matches\n"
     "  --ignore RE          not where one matches\n"

@@ -43,7 +43,8 @@ struct memprof_dump_section {
     uint32_t reserved;
 };
 
-/* Each kind stands at most once. The first eight are in every dump, if perhaps empty. */
+/* Each kind stands at most once. The first eight are in every dump, if perhaps empty; the others
+ * are in those of machines with several NUMA nodes. */
 enum memprof_dump_kind {
     MEMPROF_DUMP_PROCESS = 1, /* one struct memprof_dump_process */
     MEMPROF_DUMP_STRINGS = 2, /* bytes: NUL-terminated texts; at 0 the empty one */
@@ -53,6 +54,8 @@ enum memprof_dump_kind {
     MEMPROF_DUMP_SAMPLES = 6, /* struct memprof_dump_sample: those that are live */
     MEMPROF_DUMP_CLASSES = 7, /* struct memprof_dump_class */
     MEMPROF_DUMP_MAPS = 8,    /* struct memprof_dump_map */
+    MEMPROF_DUMP_NODES = 9,   /* struct memprof_dump_node */
+    MEMPROF_DUMP_FREES = 10,  /* struct memprof_dump_free */
 };
 
 /* A text is named by its offset in STRINGS. */
@@ -146,6 +149,8 @@ struct memprof_dump_sample {
     uint64_t age_ns; /* since it was allocated */
     uint32_t stack;  /* index */
     uint32_t thread; /* kernel's id of the one that allocated it */
+    uint32_t node;   /* kernel's number of the one whose memory it is */
+    uint32_t reserved;
 };
 
 enum memprof_dump_class_kind {
@@ -190,6 +195,35 @@ struct memprof_dump_map {
     uint32_t path; /* text */
     uint16_t kind; /* enum memprof_dump_map_kind */
     uint16_t access;
+};
+
+/* A NUMA node that has memory, or some of the process's. What is resident is the kernel's count of
+ * pages when the dump was made. A heap with memory of each node apart (see HOME) knows which part
+ * of it is a node's; the last four are of that. */
+struct memprof_dump_node {
+    uint32_t node;        /* the kernel's number */
+    uint32_t flags;       /* MEMPROF_NODE_* */
+    uint64_t heap_bytes;  /* on this node: pages and spans of the heap */
+    uint64_t block_bytes; /* ... blocks with a mapping of their own */
+    uint64_t other_bytes; /* ... all else that the process has mapped */
+    uint64_t live_bytes;  /* in live blocks, as rounded up to their classes, wherever it lies */
+    uint64_t live_objects;
+    uint64_t misplaced_bytes; /* resident on other nodes; MEMPROF_NODE_UNKNOWN: that is not known */
+    uint64_t remote_freed_bytes; /* ever, of blocks, by threads that ran on other nodes then */
+};
+
+#define MEMPROF_NODE_HOME    1u /* threads that run there have memory of their own */
+#define MEMPROF_NODE_UNKNOWN UINT64_MAX
+
+/* Blocks of a stack that were allocated on one node and freed on one: estimates, as in STACKS. */
+struct memprof_dump_free {
+    uint32_t stack; /* index */
+    uint32_t node;  /* whose memory it was */
+    uint32_t on;    /* where the thread ran that freed it */
+    uint32_t reserved;
+    uint64_t samples;
+    double objects;
+    double bytes; /* as requested */
 };
 
 #endif

@@ -133,7 +133,7 @@ struct request {
 
 static int write_file(const struct request *request) {
     static struct memprof_dump_process process;
-    int error = mp_writer_open(request->path, MP_CONTENTS_SECTIONS);
+    int error = mp_writer_open(request->path, mp_contents_sections());
     if (error)
         return error;
     describe(&process, request->pid, request->real_ns, request->now_ns);

@@ -39,6 +39,8 @@ MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, vo
     if (kind == MP_KIND_LARGE) {
         census->large_blocks++;
         census->large_bytes += page->bytes;
+        census->nodes[page->node].live_blocks++;
+        census->nodes[page->node].live_bytes += page->bytes;
         return;
     }
     struct mp_census_class *class = &census->classes[page->class];
@@ -56,6 +58,8 @@ MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, vo
     }
     class->pages++;
     class->live += live;
+    census->nodes[page->node].live_blocks += live;
+    census->nodes[page->node].live_bytes += (uint64_t)live * size;
     class->free += carved > live ? carved - live : 0;
 }
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "heap/class.h"
+#include "platform/numa.h"
 
 struct mp_census_class {
     uint64_t pages;
@@ -27,6 +28,9 @@ struct mp_census {
     uint64_t large_blocks, large_bytes;
     uint64_t huge_blocks, huge_bytes;
     uint64_t live_blocks, live_bytes; /* of all of these */
+    struct {
+        uint64_t live_blocks, live_bytes;
+    } nodes[MP_NODES]; /* but the huge ones */
 };
 
 void mp_census(struct mp_census *census);

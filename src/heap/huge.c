@@ -239,6 +239,13 @@ bool mp_huge_peek(const void *pointer) {
     return find_slot((uintptr_t)pointer) != NULL;
 }
 
+void mp_huge_peek_each(void (*visit)(uintptr_t start, size_t size)) {
+    for (size_t i = 0; i < slot_count; i++) {
+        if (slots[i].start)
+            visit(slots[i].start, slots[i].size);
+    }
+}
+
 bool mp_huge_peek_overlap(uintptr_t start, uintptr_t end) {
     for (size_t i = 0; i < slot_count; i++) {
         if (slots[i].start && slots[i].start < end && slots[i].start + slots[i].size > start)

@@ -27,6 +27,7 @@ void *mp_huge_move_in(uintptr_t from, size_t bytes, size_t size, bool sampled);
 bool mp_huge_peek(const void *pointer);
 
 /* In the same sense: does a block lie in [start, end)? */
+void mp_huge_peek_each(void (*visit)(uintptr_t start, size_t size));
 bool mp_huge_peek_overlap(uintptr_t start, uintptr_t end);
 
 /* Usable size of the block that starts at `pointer`; 0: none does. */

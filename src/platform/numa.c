@@ -20,7 +20,7 @@
 
 #define RSEQ_NODE 20u /* where in struct rseq the kernel keeps the node's number, since 6.3 */
 
-#define NUMBERS 1024u /* of nodes that the kernel may have */
+#define NUMBERS MP_NUMA_NUMBERS
 #define NONE    0xffu
 
 /* Of <linux/mempolicy.h>. */
@@ -31,11 +31,11 @@ struct set {
 };
 
 _Atomic(uint32_t) mp_numa_nodes = 1;
-static uint16_t numbers[MP_NODES];   /* the kernel's, by ours */
-static uint8_t nodes_by[NUMBERS];    /* ours, by the kernel's */
-static struct set with_memory;       /* and allowed */
-static uintptr_t seeds;              /* one behind the other; 0: there are none */
-static bool interleaved, own_policy; /* the program's */
+static uint16_t numbers[MP_NODES];      /* the kernel's, by ours */
+static uint8_t nodes_by[NUMBERS];       /* ours, by the kernel's */
+static struct set machine, with_memory; /* nodes that have some; and allowed */
+static uintptr_t seeds;                 /* one behind the other; 0: there are none */
+static bool interleaved, own_policy;    /* the program's */
 /* Where the node's number stands, from the thread pointer on; 0: rseq does not tell. */
 static uintptr_t rseq_node;
 static int (*getcpu_of_vdso)(unsigned *cpu, unsigned *node, void *unused);
@@ -295,12 +295,11 @@ MP_COLD static unsigned choose(const char *root) {
 
 unsigned mp_numa_start(const char *root) {
     char text[1024];
-    if (mp_options.numa == MP_NUMA_OFF ||
-        !read_text(root, "/sys/devices/system/node/has_memory", text, sizeof text))
+    if (!read_text(root, "/sys/devices/system/node/has_memory", text, sizeof text))
         return 1;
-    with_memory = parse_list(text);
+    machine = with_memory = parse_list(text);
     bool one = text[strcspn(text, "-,")] == 0; /* nearly always */
-    unsigned count = one ? 1 : choose(root);
+    unsigned count = one || mp_options.numa == MP_NUMA_OFF ? 1 : choose(root);
     if (count == 1)
         numbers[0] = (uint16_t)first_of(&with_memory);
     return count;
@@ -319,4 +318,18 @@ unsigned mp_numa_look(void) {
 
 uint32_t mp_numa_number(unsigned node) {
     return numbers[node];
+}
+
+bool mp_numa_is_several(void) {
+    return count_of(&machine) > 1;
+}
+
+bool mp_numa_is_filtered(const char *root) {
+    char status[4096];
+    return !read_text(root, "/proc/self/status", status, sizeof status) ||
+           *field(status, "Seccomp") != '0';
+}
+
+bool mp_numa_has_memory(unsigned number) {
+    return has(&machine, number);
 }

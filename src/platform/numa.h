@@ -49,6 +49,14 @@ MP_INLINE unsigned mp_numa_here(void) {
 /* The kernel's number of a node. */
 uint32_t mp_numa_number(unsigned node);
 
+/* For reports, whether nodes count or not: does the machine have several with memory, and which?
+ * By the kernel's numbers. */
+#define MP_NUMA_NUMBERS 1024u
+bool mp_numa_is_several(void);
+bool mp_numa_has_memory(unsigned number);
+/* Is there a filter of system calls, or may there be one? A system call or two. */
+bool mp_numa_is_filtered(const char *root);
+
 /* Of what is mapped here, that its memory is to come from the node, or from all in turn. At
  * start-up, or with numa=interleave, by which the user has asked for it. */
 bool mp_numa_bind(unsigned node, uintptr_t start, size_t size);

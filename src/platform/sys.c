@@ -82,6 +82,11 @@ int mp_sys_get_mempolicy(int *policy) {
     return (int)mp_arch_syscall(SYS_get_mempolicy, (long)policy, 0, 0, 0, 0, 0);
 }
 
+int mp_sys_where(size_t count, const uintptr_t *pages, int *nodes) {
+    MP_FAULT("move_pages");
+    return (int)mp_arch_syscall(SYS_move_pages, 0, (long)count, (long)pages, 0, (long)nodes, 0);
+}
+
 uint32_t mp_sys_getuid(void) {
     return (uint32_t)mp_arch_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
 }

@@ -43,6 +43,8 @@ long mp_sys_getpid(void);
 /* A node's or several nodes' memory for these addresses; this thread's policy. -errno. */
 int mp_sys_mbind(uintptr_t start, size_t size, int policy, const uint64_t *nodes, size_t bits);
 int mp_sys_get_mempolicy(int *policy);
+/* On which node each page of this process is, or -errno; it stays there. */
+int mp_sys_where(size_t count, const uintptr_t *pages, int *nodes);
 uint32_t mp_sys_getuid(void);
 uint32_t mp_sys_geteuid(void);
 void mp_sys_yield(void);

@@ -5,7 +5,9 @@
 #include "heap/arena.h"
 #include "heap/census.h"
 #include "heap/huge.h"
+#include "heap/pool.h"
 #include "heap/thread.h"
+#include "platform/numa.h"
 #include "platform/sys.h"
 #include "profile/live.h"
 #include "profile/sampler.h"
@@ -112,6 +114,7 @@ static void write_sample(const struct mp_live *live, void *context) {
         .age_ns = *now_ns > live->born_ns ? *now_ns - live->born_ns : 0,
         .stack = mp_stacks_get(live->stack)->number,
         .thread = live->thread,
+        .node = live->node,
     };
     mp_writer_add(&record, sizeof record);
 }
@@ -191,12 +194,132 @@ static void fill_in(struct memprof_dump_process *process, const struct mp_census
     process->rss_bytes = mp_maps_resident(pid);
 }
 
+/* ---- nodes ---- */
+
+#define OS_PAGE 4096u
+
+enum { ON_HEAP, ON_BLOCK, ON_OTHER, ON_KINDS };
+
+static struct {
+    uint64_t resident[MP_NUMA_NUMBERS][ON_KINDS];
+    uint64_t misplaced[MP_NUMA_NUMBERS];
+} placed;
+
+/* The range's own mappings hold nothing else; blocks with a mapping of their own may have merged
+ * with the program's. */
+static bool is_in_heap(uintptr_t address) {
+    for (uint32_t r = 0; r < mp_range_count; r++) {
+        uintptr_t slice = (address - mp_ranges[r].base) >> MP_SLICE_SHIFT;
+        if (slice >= mp_ranges[r].first && slice < mp_ranges[r].limit)
+            return true;
+    }
+    return false;
+}
+
+static void place(const struct mp_placed *found, void *blocks_by_mapping) {
+    const bool *by_mapping = blocks_by_mapping;
+    bool heap = is_in_heap(found->start);
+    bool block = *by_mapping && !heap && mp_huge_peek_overlap(found->start, found->end);
+    if (found->node >= MP_NUMA_NUMBERS)
+        return;
+    placed.resident[found->node][heap ? ON_HEAP : block ? ON_BLOCK : ON_OTHER] += found->bytes;
+    if (heap && found->preferred < MP_NUMA_NUMBERS && found->preferred != found->node)
+        placed.misplaced[found->preferred] += found->bytes;
+}
+
+#define ASK 512u /* pages at a time */
+
+/* Page by page; what is there has been counted as something else. */
+static void place_block(uintptr_t start, size_t size) {
+    uintptr_t pages[ASK];
+    int nodes[ASK];
+    for (size_t at = 0; at < size; at += ASK * OS_PAGE) {
+        size_t count = (size - at + OS_PAGE - 1) / OS_PAGE;
+        count = count < ASK ? count : ASK;
+        for (size_t i = 0; i < count; i++)
+            pages[i] = start + at + i * OS_PAGE;
+        if (mp_sys_where(count, pages, nodes) != 0)
+            return;
+        for (size_t i = 0; i < count; i++) {
+            if (nodes[i] < 0 || (unsigned)nodes[i] >= MP_NUMA_NUMBERS)
+                continue;
+            uint64_t *resident = placed.resident[nodes[i]];
+            uint64_t moved = resident[ON_OTHER] < OS_PAGE ? resident[ON_OTHER] : OS_PAGE;
+            resident[ON_OTHER] -= moved;
+            resident[ON_BLOCK] += OS_PAGE;
+        }
+    }
+}
+
+/* Pages of blocks are asked for one by one unless a filter might end the copy for it: then the
+ * whole of a mapping counts as a block's. */
+static void place_all(void) {
+    bool filtered = mp_numa_is_filtered("");
+    mp_maps_each_placed(place, &filtered);
+    if (!filtered)
+        mp_huge_peek_each(place_block);
+}
+
+/* What the heap knows of the node's part of it; false: there is no such part. */
+static bool fill_in_node(struct memprof_dump_node *record, const struct mp_census *census) {
+    for (unsigned node = 0; node < mp_numa_count(); node++) {
+        struct mp_pool_stats pool;
+        if (mp_numa_number(node) != record->node)
+            continue;
+        mp_pool_get_stats(node, &pool);
+        record->flags |= MEMPROF_NODE_HOME;
+        record->live_bytes = census->nodes[node].live_bytes;
+        record->live_objects = census->nodes[node].live_blocks;
+        record->misplaced_bytes =
+            mp_numa_has_seed(node) ? placed.misplaced[record->node] : MEMPROF_NODE_UNKNOWN;
+        record->remote_freed_bytes = pool.remote_bytes;
+        return true;
+    }
+    return false;
+}
+
+static void write_nodes(const struct mp_census *census) {
+    place_all();
+    for (uint32_t number = 0; number < MP_NUMA_NUMBERS; number++) {
+        const uint64_t *resident = placed.resident[number];
+        struct memprof_dump_node record = {
+            .node = number,
+            .heap_bytes = resident[ON_HEAP],
+            .block_bytes = resident[ON_BLOCK],
+            .other_bytes = resident[ON_OTHER],
+        };
+        bool home = mp_numa_count() > 1 && fill_in_node(&record, census);
+        if (home || mp_numa_has_memory(number) ||
+            resident[ON_HEAP] + resident[ON_BLOCK] + resident[ON_OTHER] > 0)
+            mp_writer_add(&record, sizeof record);
+    }
+}
+
+static void write_frees(const struct mp_stack *stack, void *unused) {
+    (void)unused;
+    for (const struct mp_stack_free *free = stack->frees; free; free = free->next) {
+        const struct memprof_dump_free record = {
+            .stack = stack->number,
+            .node = free->node,
+            .on = free->on,
+            .samples = free->sums.samples,
+            .objects = (double)free->sums.objects / MP_OBJECTS_ONE,
+            .bytes = (double)free->sums.bytes / MP_BYTES_ONE,
+        };
+        mp_writer_add(&record, sizeof record);
+    }
+}
+
 #define WRITE(kind, type, body)                                                                    \
     do {                                                                                           \
         mp_writer_begin(kind, sizeof(type));                                                       \
         body;                                                                                      \
         mp_writer_end();                                                                           \
     } while (0)
+
+uint32_t mp_contents_sections(void) {
+    return mp_numa_is_several() ? 10 : 8;
+}
 
 void mp_contents_write(struct memprof_dump_process *process, long pid) {
     static struct mp_census census;
@@ -211,4 +334,8 @@ void mp_contents_write(struct memprof_dump_process *process, long pid) {
     WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &now_ns));
     WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
     WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
+    if (!mp_numa_is_several())
+        return;
+    WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
+    WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
 }

@@ -7,7 +7,8 @@
 
 #include <memprof/dump.h>
 
-#define MP_CONTENTS_SECTIONS 8u /* with STRINGS, which the writer adds */
+/* With STRINGS, which the writer adds. */
+uint32_t mp_contents_sections(void);
 
 /* To the writer that is open. What the caller knows of the process is in `process`; the rest of it
  * is filled in. `pid`: the process that was copied. */

@@ -15,7 +15,7 @@ struct mp_live {
     uint32_t stack;  /* handle */
     uint32_t rate;   /* under which it was drawn */
     uint32_t thread; /* number of the heap it came from */
-    uint32_t unused;
+    uint32_t node;   /* the kernel's number of that one's memory */
 };
 
 /* False: no memory for it. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "heap/arena.h"
 #include "platform/lock.h"
 #include "record/memory.h"
 
@@ -132,6 +133,31 @@ uint32_t mp_stacks_find(const uint64_t *frames, unsigned depth, unsigned flags) 
         handle = add(hash, frames, depth, flags);
     mp_lock_drop(&stacks_lock);
     return handle;
+}
+
+static struct mp_stack_free *look_for(struct mp_stack_free *first, uint32_t node, uint32_t on) {
+    while (first && (first->node != node || first->on != on))
+        first = first->next;
+    return first;
+}
+
+/* Acquire and release: who sees an entry sees what is in it. */
+struct mp_stack_sums *mp_stack_freed_on(struct mp_stack *stack, uint32_t node, uint32_t on) {
+    struct mp_stack_free *first = atomic_load_explicit(&stack->frees, memory_order_acquire);
+    struct mp_stack_free *entry = look_for(first, node, on);
+    if (entry)
+        return &entry->sums;
+    mp_lock_take(&stacks_lock);
+    first = atomic_load_explicit(&stack->frees, memory_order_relaxed);
+    entry = look_for(first, node, on);
+    if (!entry && (entry = mp_meta_alloc(sizeof *entry))) {
+        entry->next = first;
+        entry->node = node;
+        entry->on = on;
+        atomic_store_explicit(&stack->frees, entry, memory_order_release);
+    }
+    mp_lock_drop(&stacks_lock);
+    return entry ? &entry->sums : NULL;
 }
 
 uint32_t mp_stacks_count(void) {

@@ -22,6 +22,13 @@ struct mp_stack_sums {
     _Atomic(uint64_t) bytes;
 };
 
+/* What was freed of a stack's blocks, by nodes; where there are several. The kernel's numbers. */
+struct mp_stack_free {
+    struct mp_stack_free *next;
+    uint32_t node, on; /* whose memory it was, and where the thread ran that freed it */
+    struct mp_stack_sums sums;
+};
+
 struct mp_stack {
     uint32_t hash;
     uint32_t number; /* from 0, in the order of arrival */
@@ -29,6 +36,7 @@ struct mp_stack {
     uint16_t flags; /* MEMPROF_STACK_* */
     uint32_t unused;
     struct mp_stack_sums allocated, freed;
+    _Atomic(struct mp_stack_free *) frees;
     uint64_t frames[];
 };
 
@@ -43,6 +51,9 @@ static inline void mp_stack_add(struct mp_stack_sums *sums, double weight, uint6
     atomic_fetch_add_explicit(&sums->objects, objects, memory_order_relaxed);
     atomic_fetch_add_explicit(&sums->bytes, bytes, memory_order_relaxed);
 }
+
+/* Where that is added up; NULL: no memory. */
+struct mp_stack_sums *mp_stack_freed_on(struct mp_stack *stack, uint32_t node, uint32_t on);
 
 /* Every stack in the order of their numbers; for a copy, or under the locks. */
 uint32_t mp_stacks_count(void);

@@ -71,7 +71,8 @@ static void parse_field(const char *line, const char *name, uint64_t *out) {
     *out = kib * 1024;
 }
 
-static void parse_line(struct parser *parser, const char *line) {
+static void parse_line(void *context, const char *line) {
+    struct parser *parser = context;
     bool head = line[0] >= '0' && (line[0] <= '9' || (line[0] >= 'a' && line[0] <= 'f'));
     if ((head && parse_head(parser, line)) || !parser->pending)
         return;
@@ -80,22 +81,21 @@ static void parse_line(struct parser *parser, const char *line) {
     parse_field(line, "Swap:", &parser->map.swap_bytes);
 }
 
-static int parse_file(int fd, struct parser *parser) {
+/* Calls for each line of the file, without its newline. 0 or -errno. */
+static int each_line(int fd, void (*take)(void *context, const char *line), void *context) {
     static char buffer[16384 + 1];
     size_t kept = 0;
     for (;;) {
         long n = mp_sys_read(fd, buffer + kept, sizeof buffer - 1 - kept);
-        if (n < 0)
+        if (n <= 0)
             return (int)n;
-        if (n == 0)
-            break;
         size_t end = kept + (size_t)n;
         buffer[end] = '\0';
         char *line = buffer, *newline;
         while ((newline = strchr(line, '\n')) != NULL) {
             *newline = '\0';
             if ((size_t)(newline - line) < LINE_MOST)
-                parse_line(parser, line);
+                take(context, line);
             line = newline + 1;
         }
         kept = end - (size_t)(line - buffer);
@@ -103,8 +103,6 @@ static int parse_file(int fd, struct parser *parser) {
             kept = 0; /* no line of the kernel's is as long: give it up */
         memmove(buffer, line, kept);
     }
-    finish(parser);
-    return 0;
 }
 
 static long open_of(long pid, const char *file) {
@@ -125,8 +123,70 @@ int mp_maps_each(long pid, mp_maps_visitor *visit, void *context) {
         fd = mp_sys_open("/proc/self/maps", O_RDONLY, 0);
     if (fd < 0)
         return (int)fd;
-    int error = parse_file((int)fd, &parser);
+    int error = each_line((int)fd, parse_line, &parser);
     mp_sys_close((int)fd);
+    if (!error)
+        finish(&parser);
+    return error;
+}
+
+/* ---- by node ---- */
+
+struct places {
+    mp_placed_visitor *visit;
+    void *context;
+    char line[LINE_MOST]; /* the last one: its mapping ends where the next begins, or before */
+};
+
+/* "START POLICY ... N0=PAGES N1=PAGES ... kernelpagesize_kB=4", and words that do not matter. */
+static void finish_places(struct places *places, uint64_t end) {
+    struct mp_placed placed = {.end = end, .preferred = MP_NO_NODE};
+    static const char prefer[] = "prefer:", size[] = "kernelpagesize_kB=";
+    const char *at = number(places->line, 16, &placed.start), *word;
+    uint64_t value, pages, kib = 4;
+    if (at == places->line)
+        return;
+    at += strspn(at, " ");
+    if (strncmp(at, prefer, sizeof prefer - 1) == 0) {
+        number(at + sizeof prefer - 1, 10, &value);
+        placed.preferred = (uint32_t)value;
+    }
+    for (word = at; (word = strchr(word, ' ')) != NULL; word++) {
+        if (strncmp(word + 1, size, sizeof size - 1) == 0)
+            number(word + sizeof size, 10, &kib);
+    }
+    for (word = at; (word = strchr(word, ' ')) != NULL; word++) {
+        if (word[1] != 'N')
+            continue;
+        const char *equals = number(word + 2, 10, &value);
+        if (equals == word + 2 || *equals != '=')
+            continue;
+        number(equals + 1, 10, &pages);
+        placed.node = (uint32_t)value;
+        placed.bytes = pages * kib * 1024;
+        places->visit(&placed, places->context);
+    }
+}
+
+static void take_places(void *context, const char *line) {
+    struct places *places = context;
+    uint64_t start;
+    if (number(line, 16, &start) == line)
+        return;
+    finish_places(places, start);
+    strcpy(places->line, line);
+}
+
+int mp_maps_each_placed(mp_placed_visitor *visit, void *context) {
+    static struct places places;
+    places = (struct places){.visit = visit, .context = context};
+    long fd = mp_sys_open("/proc/self/numa_maps", O_RDONLY, 0);
+    if (fd < 0)
+        return (int)fd;
+    int error = each_line((int)fd, take_places, &places);
+    mp_sys_close((int)fd);
+    if (!error)
+        finish_places(&places, UINT64_MAX);
     return error;
 }
 

@@ -14,6 +14,19 @@ typedef void mp_maps_visitor(struct memprof_dump_map *map, const char *path, voi
  * 0 or -errno. */
 int mp_maps_each(long pid, mp_maps_visitor *visit, void *context);
 
+/* Where resident pages are, by NUMA node. */
+struct mp_placed {
+    uint64_t start, end; /* end: no mapping follows before it */
+    uint32_t preferred;  /* the node that the mapping's pages are to come from, or MP_NO_NODE */
+    uint32_t node;       /* where these are */
+    uint64_t bytes;
+};
+#define MP_NO_NODE UINT32_MAX
+typedef void mp_placed_visitor(const struct mp_placed *placed, void *context);
+
+/* Of this process, per mapping and node: /proc/self/numa_maps. 0 or -errno. */
+int mp_maps_each_placed(mp_placed_visitor *visit, void *context);
+
 /* Resident bytes of the process, 0 when unknown. */
 uint64_t mp_maps_resident(long pid);
 

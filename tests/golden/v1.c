@@ -1,17 +1,20 @@
 #include "v1.h"
 
+#include <stdbool.h>
+
 #include <memprof/dump.h>
 
 #include "build_dump.h"
 
+#define SAMPLE_V1    56u /* before samples had a node */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A frame as dump.h packs it; `module` counts from 1, 0: in none. */
 #define FRAME(exact, module, address)                                                              \
     ((uint64_t)(exact) << 63 | (uint64_t)(module) << 48 | (uint64_t)(address))
 
-uint8_t *golden_v1(size_t *size) {
-    static struct build_texts texts;
+static uint8_t *golden(bool nodes, size_t *size) {
+    struct build_texts texts = {0};
     const struct memprof_dump_process process = {
         .time_ns = 1700000060000000000,
         .start_time_ns = 1700000000000000000,
@@ -133,6 +136,7 @@ uint8_t *golden_v1(size_t *size) {
             .age_ns = 1000,
             .stack = 0,
             .thread = 4243,
+            .node = 2,
         },
         {
             .serial = 25,
@@ -196,15 +200,55 @@ uint8_t *golden_v1(size_t *size) {
             .access = MEMPROF_MAP_READ | MEMPROF_MAP_WRITE,
         },
     };
+    const struct memprof_dump_node numa_nodes[] = {
+        {
+            .node = 0,
+            .flags = MEMPROF_NODE_HOME,
+            .heap_bytes = 2097152,
+            .block_bytes = 1048576,
+            .other_bytes = 4096,
+            .live_bytes = 1048576,
+            .live_objects = 1000,
+            .misplaced_bytes = 8192,
+            .remote_freed_bytes = 65536,
+        },
+        {
+            .node = 2,
+            .flags = MEMPROF_NODE_HOME,
+            .heap_bytes = 1048576,
+            .live_bytes = 524288,
+            .live_objects = 499,
+            .misplaced_bytes = MEMPROF_NODE_UNKNOWN,
+        },
+        {
+            .node = 3,
+            .other_bytes = 16384,
+        },
+    };
+    const struct memprof_dump_free frees[] = {
+        {.stack = 0, .node = 0, .on = 0, .samples = 10, .objects = 40, .bytes = 2097152},
+        {.stack = 0, .node = 0, .on = 2, .samples = 8, .objects = 32, .bytes = 2097152},
+        {.stack = 1, .node = 2, .on = 0, .samples = 4, .objects = 4, .bytes = 4194304},
+    };
     const struct build_section sections[] = {
         {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, 0},
         build_texts_section(&texts),
         {MEMPROF_DUMP_MODULES, sizeof *modules, COUNT(modules), modules, 0},
         {MEMPROF_DUMP_FRAMES, sizeof *frames, COUNT(frames), frames, 0},
         {MEMPROF_DUMP_STACKS, sizeof *stacks, COUNT(stacks), stacks, 0},
-        {MEMPROF_DUMP_SAMPLES, sizeof *samples, COUNT(samples), samples, 0},
+        {MEMPROF_DUMP_SAMPLES, sizeof *samples, COUNT(samples), samples, nodes ? 0 : SAMPLE_V1},
         {MEMPROF_DUMP_CLASSES, sizeof *classes, COUNT(classes), classes, 0},
         {MEMPROF_DUMP_MAPS, sizeof *maps, COUNT(maps), maps, 0},
+        {MEMPROF_DUMP_NODES, sizeof *numa_nodes, COUNT(numa_nodes), numa_nodes, 0},
+        {MEMPROF_DUMP_FREES, sizeof *frees, COUNT(frees), frees, 0},
     };
-    return build_dump(sections, COUNT(sections), NULL, size);
+    return build_dump(sections, nodes ? COUNT(sections) : MEMPROF_DUMP_MAPS, NULL, size);
+}
+
+uint8_t *golden_v1(size_t *size) {
+    return golden(false, size);
+}
+
+uint8_t *golden_v1_nodes(size_t *size) {
+    return golden(true, size);
 }

@@ -11,4 +11,7 @@
 /* With malloc. */
 uint8_t *golden_v1(size_t *size);
 
+/* The same of a machine with several NUMA nodes: v1-nodes.heap, what came after it included. */
+uint8_t *golden_v1_nodes(size_t *size);
+
 #endif

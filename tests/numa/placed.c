@@ -37,9 +37,16 @@ static void die(const char *what) {
 
 struct question {
     char what[80];
-    int node;       /* -1: over all nodes with memory evenly; -2: anywhere */
+    int node;       /* or one of those below */
     double least;   /* share that is to be there */
     uint32_t count; /* pages, whose addresses follow */
+};
+
+enum {
+    EVENLY = -1,   /* over all nodes with memory */
+    ANYWHERE = -2, /* as long as it is there */
+    COUNT = -3,    /* how many pages are on each node? No verdict */
+    COUNT_ALL = -4 /* the same of all that is mapped in the TiB where the first block is */
 };
 
 static int nodes_with[64], nodes_with_count; /* with memory */
@@ -83,15 +90,54 @@ static void take(void *to, size_t size) {
     }
 }
 
-static void answer(const struct question *question) {
-    static uintptr_t addresses[PAGES_MAX];
+static uintptr_t addresses[PAGES_MAX];
+static int status[PAGES_MAX];
+
+static void ask_kernel(uint32_t count) {
     static void *pages[PAGES_MAX];
-    static int status[PAGES_MAX];
-    take(addresses, question->count * sizeof *addresses);
-    for (uint32_t i = 0; i < question->count; i++)
+    for (uint32_t i = 0; i < count; i++)
         pages[i] = (void *)addresses[i];
-    if (syscall(SYS_move_pages, child, (unsigned long)question->count, pages, NULL, status, 0) != 0)
+    if (syscall(SYS_move_pages, child, (unsigned long)count, pages, NULL, status, 0) != 0)
         die("move_pages");
+}
+
+/* The pages of the child's mappings in that TiB. */
+static uint32_t all_around(uintptr_t address) {
+    char path[64], line[512];
+    unsigned long start, end;
+    uint32_t count = 0;
+    snprintf(path, sizeof path, "/proc/%d/maps", child);
+    FILE *maps = fopen(path, "re");
+    if (!maps)
+        die(path);
+    while (fgets(line, sizeof line, maps) && sscanf(line, "%lx-%lx", &start, &end) == 2) {
+        for (; start < end && start >> 40 == address >> 40 && count < PAGES_MAX; start += OS_PAGE)
+            addresses[count++] = start;
+    }
+    fclose(maps);
+    return count;
+}
+
+static void count_pages(const struct question *question) {
+    uint32_t on[64] = {0}, count = question->count;
+    if (question->node == COUNT_ALL)
+        count = all_around(addresses[0]);
+    ask_kernel(count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (status[i] >= 0)
+            on[status[i] % 64]++;
+    }
+    for (int i = 0; i < nodes_with_count; i++)
+        printf("count %s %d %u\n", question->what, nodes_with[i], on[nodes_with[i]]);
+}
+
+static void answer(const struct question *question) {
+    take(addresses, question->count * sizeof *addresses);
+    if (question->node == COUNT || question->node == COUNT_ALL) {
+        count_pages(question);
+        return;
+    }
+    ask_kernel(question->count);
     uint32_t there = 0, present = 0, on[64] = {0};
     int missing = 0; /* why the last one is */
     for (uint32_t i = 0; i < question->count; i++) {
@@ -111,8 +157,8 @@ static void answer(const struct question *question) {
             least = part < least ? part : least;
             most = part > most ? part : most;
         }
-        right =
-            present == question->count && (question->node == -2 || least >= 0.8 / nodes_with_count);
+        right = present == question->count &&
+                (question->node == ANYWHERE || least >= 0.8 / nodes_with_count);
     }
     printf("%s %s: %s: ", judged ? right ? "ok" : "not ok" : "share", the_case, question->what);
     if (question->node >= 0)
@@ -125,12 +171,13 @@ static void answer(const struct question *question) {
     failures += judged && !right;
 }
 
-/* Kills who calls mbind, or asks for a policy: the library must know that it is there. */
+/* Kills who calls mbind, or asks for a policy or for pages: the library must know it is there. */
 static void filter(void) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 1, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_get_mempolicy, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_get_mempolicy, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_move_pages, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -167,10 +214,10 @@ static int parent(const char *self, const char *library) {
         if (write(ASK, &reply, 1) != 1)
             break;
     }
-    int status;
-    waitpid(child, &status, 0);
-    if (status != 0) {
-        printf("not ok %s: ended with status %#x\n", the_case, status);
+    int ended;
+    waitpid(child, &ended, 0);
+    if (ended != 0) {
+        printf("not ok %s: ended with status %#x\n", the_case, ended);
         failures++;
     }
     return failures > 0;
@@ -244,8 +291,9 @@ static void note_known(const struct blocks *blocks) {
 static void expect(const char *what, int node, double least, const struct blocks *blocks) {
     struct question question = {.node = node, .least = least};
     uintptr_t *list = page_list();
-    uint32_t count = pages_of(blocks, list);
+    uint32_t count = node == COUNT_ALL ? 1 : pages_of(blocks, list); /* qsort has memory, too */
     char reply;
+    list[0] = node == COUNT_ALL ? (uintptr_t)blocks->block[0] : list[0];
     for (uint32_t i = 0; i < count; i++) {
         if (!known || !bsearch(&list[i], known, known_count, sizeof *known, by_address))
             list[question.count++] = list[i];
@@ -578,14 +626,14 @@ static void case_full(void) {
         die("meminfo");
     go_to(last, 0);
     struct blocks blocks = filled((uint32_t)(total / 64 * 5 / 4), 60000, 65000);
-    expect("a node's memory and a quarter more", -2, 0, &blocks);
+    expect("a node's memory and a quarter more", ANYWHERE, 0, &blocks);
     drop(&blocks);
     malloc_trim(0);
     struct blocks after = filled(10000, 1, 1024);
     expect("after that was freed", last, 0.95, &after);
 }
 
-/* By order: whatever the thread's node is, memory is from elsewhere. ORDER: a node, or -1. */
+/* By order: whatever the thread's node is, memory is from elsewhere. ORDER: a node, or EVENLY. */
 static void case_ordered(void) {
     int order = atoi(getenv("ORDER"));
     go_to(nodes_with[0], 0);
@@ -630,6 +678,43 @@ static void case_offline(void) {
     expect("when the CPU is back", node, 0.95, &again);
 }
 
+/* A dump must say of each node what the kernel says of it. One node's thread frees what the other's
+ * has allocated. */
+int memprof_dump(const char *path) __attribute__((weak));
+static struct blocks handed_over;
+
+__attribute__((noinline)) static void *make_for_others(size_t size) {
+    char *volatile block = malloc(size); /* no tail call: this function is to be on the stack */
+    return block;
+}
+
+static void free_handed_over(void) {
+    go_to(nodes_with[nodes_with_count - 1], 0);
+    for (uint32_t i = 0; i < handed_over.count / 4 * 3; i++) {
+        free(handed_over.block[i]);
+        handed_over.block[i] = NULL;
+    }
+}
+
+static void case_dumped(void) {
+    go_to(nodes_with[0], 0);
+    struct blocks here = filled(30000, 1, 1024), huge = filled(1, 40u << 20, 41u << 20);
+    handed_over = room_for(20000);
+    for (uint32_t i = 0; i < handed_over.count; i++) {
+        handed_over.size[i] = 1000;
+        handed_over.block[i] = make_for_others(1000);
+        memset(handed_over.block[i], 1, 1000);
+    }
+    run_thread(free_handed_over);
+    go_to(nodes_with[nodes_with_count - 1], 0);
+    struct blocks there = filled(20000, 1, 1024);
+    if (!memprof_dump || memprof_dump("/tmp/dumped.heap") != 0)
+        die("memprof_dump");
+    expect("heap", COUNT_ALL, 0, &here);
+    expect("mapped", COUNT, 0, &huge);
+    drop(&there);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -637,6 +722,7 @@ static const struct {
     {"pinned", case_pinned},   {"migrated", case_migrated}, {"exchange", case_exchange},
     {"crowd", case_crowd},     {"home", case_home},         {"full", case_full},
     {"ordered", case_ordered}, {"offline", case_offline},   {"memoryless", case_memoryless},
+    {"dumped", case_dumped},
 };
 
 int main(int argc, char **argv) {

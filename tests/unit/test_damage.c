@@ -72,6 +72,17 @@ START_TEST(a_field_that_cannot_be_is_refused_by_name) {
 }
 END_TEST
 
+START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
+    FIELD(SAMPLES, 0, sample, reserved, 1, "a reserved field is not zero");
+    FIELD(NODES, 1, node, node, 0, "node 0 stands behind node 0");
+    FIELD(NODES, 2, node, node, 1, "node 1 stands behind node 2");
+    FIELD(FREES, 1, free, stack, 3, "stack 3 of 3");
+    FIELD(FREES, 0, free, reserved, 7, "a reserved field is not zero");
+    FIELD(FREES, 2, free, objects, 0xbff0000000000000, "not a number of objects");
+    FIELD(FREES, 2, free, bytes, 0x7ff8000000000000, "not a number of bytes");
+}
+END_TEST
+
 /* One further would be refused. */
 START_TEST(a_field_may_be_as_large_as_its_bound) {
     enum { FRAMES = 256 };
@@ -203,6 +214,8 @@ static size_t empty_sections(struct build_section *sections) {
         [MEMPROF_DUMP_SAMPLES] = sizeof(struct memprof_dump_sample),
         [MEMPROF_DUMP_CLASSES] = sizeof(struct memprof_dump_class),
         [MEMPROF_DUMP_MAPS] = sizeof(struct memprof_dump_map),
+        [MEMPROF_DUMP_NODES] = sizeof(struct memprof_dump_node),
+        [MEMPROF_DUMP_FREES] = sizeof(struct memprof_dump_free),
     };
     for (uint32_t kind = 1; kind < DUMP_KINDS; kind++)
         sections[kind - 1] = (struct build_section){kind, sizes[kind], 0, no_records, 0};
@@ -212,7 +225,7 @@ static size_t empty_sections(struct build_section *sections) {
     return DUMP_KINDS - 1;
 }
 
-START_TEST(a_dump_may_be_empty_but_has_every_section) {
+START_TEST(a_dump_may_be_empty_but_has_every_needed_section) {
     struct build_section sections[DUMP_KINDS];
     size_t size, count = empty_sections(sections);
     uint8_t *bytes = build_dump(sections, count, NULL, &size);
@@ -229,10 +242,15 @@ START_TEST(a_dump_may_be_empty_but_has_every_section) {
         struct build_section fewer[DUMP_KINDS];
         for (size_t i = 0; i < count - 1; i++)
             fewer[i] = sections[i + (i >= without)];
-        snprintf(reason, sizeof reason, "there is no section %s",
-                 dump_kind_find((uint32_t)without + 1)->name);
         bytes = build_dump(fewer, count - 1, NULL, &size);
-        check_says(bytes, size, 16, reason);
+        if (without < DUMP_KINDS_NEEDED) {
+            snprintf(reason, sizeof reason, "there is no section %s",
+                     dump_kind_find((uint32_t)without + 1)->name);
+            check_says(bytes, size, 16, reason);
+        } else {
+            check_opens(bytes, size);
+            dump_close(dump);
+        }
         free(bytes);
     }
 }
@@ -335,11 +353,17 @@ int main(void) {
     UNIT_CASE(tcase, what_follows_the_last_section_is_refused);
     UNIT_CASE(tcase, a_header_or_table_that_cannot_be_is_refused_by_name);
     UNIT_CASE(tcase, wrong_checksums_are_told_apart);
-    UNIT_CASE(tcase, a_dump_may_be_empty_but_has_every_section);
+    UNIT_CASE(tcase, a_dump_may_be_empty_but_has_every_needed_section);
     UNIT_CASE(tcase, process_has_one_record_and_strings_one_text_at_least);
     UNIT_CASE(tcase, every_bit_of_a_dump_counts);
     UNIT_CASE(tcase, a_dump_of_any_other_length_is_refused);
     UNIT_CASE(tcase, a_forged_dump_is_refused_or_read_and_nothing_else);
     suite_add_tcase(suite, tcase);
+    TCase *nodes = tcase_create("damage to nodes");
+    try_setup_nodes(nodes);
+    UNIT_CASE(nodes, a_field_of_nodes_that_cannot_be_is_refused_by_name);
+    UNIT_CASE(nodes, every_bit_of_a_dump_counts);
+    UNIT_CASE(nodes, a_dump_of_any_other_length_is_refused);
+    suite_add_tcase(suite, nodes);
     return unit_main(suite);
 }

@@ -15,18 +15,41 @@
 #include "try_dump.h"
 #include "unit.h"
 
-#define GOLDEN TESTS_FOLDER "/golden/v1-small.heap"
+#define GOLDEN       TESTS_FOLDER "/golden/v1-small.heap"
+#define GOLDEN_NODES TESTS_FOLDER "/golden/v1-nodes.heap"
 
 /* ---- the golden file ---- */
 
-START_TEST(the_golden_file_is_what_its_values_make) {
+static void check_file(const char *name) {
     uint8_t bytes[8192];
-    FILE *file = fopen(GOLDEN, "rb");
-    ck_assert_msg(file != NULL, "%s: %s", GOLDEN, strerror(errno));
+    FILE *file = fopen(name, "rb");
+    ck_assert_msg(file != NULL, "%s: %s", name, strerror(errno));
     size_t size = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
     ck_assert_uint_eq(size, golden_size);
     ck_assert_mem_eq(bytes, golden, size);
+}
+
+START_TEST(the_golden_file_is_what_its_values_make) {
+    check_file(GOLDEN);
+}
+END_TEST
+
+START_TEST(so_is_that_with_nodes) {
+    check_file(GOLDEN_NODES);
+}
+END_TEST
+
+START_TEST(nodes_are_read_right) {
+    check_opens(golden, golden_size);
+    ck_assert_uint_eq(dump->node_count, 3);
+    ck_assert_uint_eq(dump->nodes[1].node, 2);
+    ck_assert_uint_eq(dump->nodes[1].misplaced_bytes, MEMPROF_NODE_UNKNOWN);
+    ck_assert_uint_eq(dump->nodes[2].flags & MEMPROF_NODE_HOME, 0);
+    ck_assert_uint_eq(dump->free_count, 3);
+    ck_assert_uint_eq(dump->frees[1].on, 2);
+    ck_assert_uint_eq(dump->samples[1].node, 2);
+    check_golden_records();
 }
 END_TEST
 
@@ -433,7 +456,6 @@ int main(void) {
     UNIT_CASE(tcase, the_golden_samples_are_read_right);
     UNIT_CASE(tcase, the_golden_classes_and_maps_are_read_right);
     UNIT_CASE(tcase, a_weight_is_one_over_the_chance);
-    UNIT_CASE(tcase, larger_records_header_and_entries_are_read_as_far_as_known);
     UNIT_CASE(tcase, sections_of_unknown_kind_are_checked_and_skipped);
     UNIT_CASE(tcase, sections_may_come_in_any_order);
     UNIT_CASE(tcase, records_are_brought_to_another_size_in_place);
@@ -442,5 +464,11 @@ int main(void) {
     UNIT_CASE(tcase, other_files_are_not_taken_for_dumps);
     UNIT_CASE(tcase, a_file_that_is_cut_while_it_is_read_is_an_error);
     suite_add_tcase(suite, tcase);
+    TCase *nodes = tcase_create("nodes");
+    try_setup_nodes(nodes);
+    UNIT_CASE(nodes, so_is_that_with_nodes);
+    UNIT_CASE(nodes, nodes_are_read_right);
+    UNIT_CASE(nodes, larger_records_header_and_entries_are_read_as_far_as_known);
+    suite_add_tcase(suite, nodes);
     return unit_main(suite);
 }

@@ -8,7 +8,7 @@
 
 #include "v1.h"
 
-enum { KINDS = 8 };
+enum { KINDS = 10 };
 
 struct dump *dump;
 struct dump_error error;
@@ -24,12 +24,20 @@ static void make_golden(void) {
     golden = golden_v1(&golden_size);
 }
 
+static void make_golden_nodes(void) {
+    golden = golden_v1_nodes(&golden_size);
+}
+
 static void drop_golden(void) {
     free(golden);
 }
 
 void try_setup(TCase *tcase) {
     tcase_add_checked_fixture(tcase, make_golden, drop_golden);
+}
+
+void try_setup_nodes(TCase *tcase) {
+    tcase_add_checked_fixture(tcase, make_golden_nodes, drop_golden);
 }
 
 struct memprof_dump_section golden_entry(uint32_t kind) {
@@ -40,34 +48,40 @@ struct memprof_dump_section golden_entry(uint32_t kind) {
 }
 
 size_t golden_sections(struct build_section *sections) {
-    for (uint32_t kind = 1; kind <= KINDS; kind++) {
+    struct memprof_dump_header header;
+    memcpy(&header, golden, sizeof header);
+    for (uint32_t kind = 1; kind <= header.section_count; kind++) {
         struct memprof_dump_section entry = golden_entry(kind);
         sections[kind - 1] =
             (struct build_section){kind, entry.record_size, entry.count, golden + entry.offset, 0};
     }
-    return KINDS;
+    return header.section_count;
 }
 
 void check_golden_records(void) {
     struct build_section sections[KINDS];
-    golden_sections(sections);
+    size_t count = golden_sections(sections);
     const struct {
         const void *records;
-        size_t count;
+        size_t count, size;
     } have[KINDS] = {
-        {dump->process, 1},
-        {dump->strings, dump->strings_size},
-        {dump->modules, dump->module_count},
-        {dump->frames, dump->frame_count},
-        {dump->stacks, dump->stack_count},
-        {dump->samples, dump->sample_count},
-        {dump->classes, dump->class_count},
-        {dump->maps, dump->map_count},
+        {dump->process, 1, sizeof *dump->process},
+        {dump->strings, dump->strings_size, 1},
+        {dump->modules, dump->module_count, sizeof *dump->modules},
+        {dump->frames, dump->frame_count, sizeof *dump->frames},
+        {dump->stacks, dump->stack_count, sizeof *dump->stacks},
+        {dump->samples, dump->sample_count, sizeof *dump->samples},
+        {dump->classes, dump->class_count, sizeof *dump->classes},
+        {dump->maps, dump->map_count, sizeof *dump->maps},
+        {dump->nodes, dump->node_count, sizeof *dump->nodes},
+        {dump->frees, dump->free_count, sizeof *dump->frees},
     };
     for (size_t i = 0; i < KINDS; i++) {
-        ck_assert_uint_eq(have[i].count, sections[i].count);
-        ck_assert_mem_eq(have[i].records, sections[i].records,
-                         sections[i].count * sections[i].size);
+        ck_assert_uint_eq(have[i].count, i < count ? sections[i].count : 0);
+        for (size_t r = 0; r < have[i].count; r++)
+            ck_assert_mem_eq((const char *)have[i].records + r * have[i].size,
+                             (const char *)sections[i].records + r * sections[i].size,
+                             sections[i].size);
     }
     dump_close(dump);
 }

@@ -23,6 +23,8 @@ extern size_t golden_size;
 
 /* Adds what makes and removes the golden dump before and after each case. */
 void try_setup(TCase *tcase);
+/* The same with the one that has nodes. */
+void try_setup_nodes(TCase *tcase);
 
 /* Its section of this kind. */
 struct memprof_dump_section golden_entry(uint32_t kind);

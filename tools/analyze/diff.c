@@ -46,8 +46,8 @@ static bool is_unchanged(const struct memprof_dump_sample *a, const struct mempr
     return a->size == b->size && a->coin == b->coin && a->rate == b->rate;
 }
 
-static void add(struct sites *sites, int side, const struct memprof_dump_sample *sample,
-                bool changed) {
+static void add_sample(struct sites *sites, int side, const struct memprof_dump_sample *sample,
+                       bool changed) {
     struct site *site = sites_of_sample(sites, side, sample);
     double weight = dump_sample_weight(sample);
     pile_add(&site->live[side], weight, (double)sample->size);
@@ -63,31 +63,56 @@ static void add_samples(struct sites *sites) {
     size_t a_count = old ? old->sample_count : 0, b_count = new->sample_count, i = 0, j = 0;
     while (i < a_count || j < b_count) {
         if (j == b_count || (i < a_count && a[i]->serial < b[j]->serial)) {
-            add(sites, SITE_OLD, a[i++], true);
+            add_sample(sites, SITE_OLD, a[i++], true);
         } else if (i == a_count || b[j]->serial < a[i]->serial) {
-            add(sites, SITE_NEW, b[j++], true);
+            add_sample(sites, SITE_NEW, b[j++], true);
         } else {
             bool changed = !sites->same_process || !is_unchanged(a[i], b[j]);
-            add(sites, SITE_OLD, a[i++], changed);
-            add(sites, SITE_NEW, b[j++], changed);
+            add_sample(sites, SITE_OLD, a[i++], changed);
+            add_sample(sites, SITE_NEW, b[j++], changed);
         }
     }
     free(a);
     free(b);
 }
 
+static void add_total(const struct memprof_dump_stack *stack, const struct dump *dump,
+                      struct site *site) {
+    struct pile pile =
+        pile_of_totals(stack->allocated_samples, stack->allocated_objects, stack->allocated_bytes);
+    if (dump->process->rate == 1)
+        pile.bytes_variance = pile.objects_variance = 0;
+    pile_join(&site->live[SITE_NEW], &pile);
+}
+
 static void add_totals(struct sites *sites) {
     const struct dump *dump = sites->dumps[SITE_NEW];
-    bool exact = dump->process->rate == 1;
     for (uint32_t i = 0; i < dump->stack_count; i++) {
-        const struct memprof_dump_stack *stack = &dump->stacks[i];
-        if (stack->allocated_samples == 0)
-            continue;
-        struct pile pile = pile_of_totals(stack->allocated_samples, stack->allocated_objects,
-                                          stack->allocated_bytes);
-        if (exact)
-            pile.bytes_variance = pile.objects_variance = 0;
-        pile_join(&sites_of_stack(sites, SITE_NEW, i)->live[SITE_NEW], &pile);
+        if (dump->stacks[i].allocated_samples > 0)
+            add_total(&dump->stacks[i], dump, sites_of_stack(sites, SITE_NEW, i));
+    }
+}
+
+/* What is live and what was freed are known by node, where there are several. */
+static void add_totals_by_node(struct sites *sites) {
+    const struct dump *dump = sites->dumps[SITE_NEW];
+    if (dump->node_count == 0) {
+        for (uint32_t i = 0; i < dump->stack_count; i++) {
+            if (dump->stacks[i].allocated_samples > 0)
+                add_total(&dump->stacks[i], dump, sites_of_node(sites, SITE_NEW, i, 0));
+        }
+        return;
+    }
+    add_samples(sites);
+    sites_add_frees(sites, SITE_NEW);
+    for (size_t i = 0; i < sites->count; i++) {
+        struct site *site = &sites->list[i];
+        for (size_t j = 0; j < site->freed_count; j++) {
+            struct pile pile = site->freed[j].pile[SITE_NEW];
+            if (dump->process->rate == 1)
+                pile.bytes_variance = pile.objects_variance = 0;
+            pile_join(&site->live[SITE_NEW], &pile);
+        }
     }
 }
 
@@ -256,6 +281,22 @@ static void sort(struct view *view) {
         qsort(view->order, view->count, sizeof(struct site *), orders[view->options.sort]);
 }
 
+static void add_all(struct view *view) {
+    bool by_node = view->options.by == SITE_BY_NODE;
+    if (view->options.allocated) {
+        if (by_node)
+            add_totals_by_node(&view->sites);
+        else
+            add_totals(&view->sites);
+        return;
+    }
+    add_samples(&view->sites);
+    if (by_node && view->old)
+        sites_add_frees(&view->sites, SITE_OLD);
+    if (by_node)
+        sites_add_frees(&view->sites, SITE_NEW);
+}
+
 int view_make(struct view *view, const struct dump *old, const struct dump *new,
               const struct view_options *options, struct tool_error *error) {
     *view = (struct view){.options = *options, .old = old, .new = new};
@@ -265,10 +306,7 @@ int view_make(struct view *view, const struct dump *old, const struct dump *new,
     if (by_class && (options->focus || options->ignore))
         return tool_fail(error, "--focus and --ignore: size classes have no functions");
     sites_begin(&view->sites, options->by, old, new);
-    if (options->allocated)
-        add_totals(&view->sites);
-    else
-        add_samples(&view->sites);
+    add_all(view);
     double z = estimate_z(options->confidence);
     if (by_class)
         add_classes(view);

@@ -9,7 +9,7 @@ struct key_place {
 };
 
 bool site_parse_by(const char *text, enum site_by *out) {
-    static const char *const names[] = {"stack", "function", "module", "class"};
+    static const char *const names[] = {"stack", "function", "module", "class", "node"};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(text, names[i]) == 0) {
             *out = (enum site_by)i;
@@ -73,6 +73,8 @@ void sites_free(struct sites *sites) {
         free(sites->of_stack[side]);
         free(sites->class_sizes[side]);
     }
+    for (size_t i = 0; i < sites->count; i++)
+        free(sites->list[i].freed);
     free(sites->list);
     free(sites->places);
     tool_index_free(&sites->index);
@@ -125,7 +127,8 @@ enum {
     KEY_OFFSET = 'o',
     KEY_NAME = 'n',
     KEY_PLACE = 'p',
-    KEY_CLASS = 'c'
+    KEY_CLASS = 'c',
+    KEY_NODE = 'N'
 };
 
 static void add_kind(struct tool_text *key, char kind) {
@@ -158,10 +161,16 @@ static void add_names(struct sites *sites, const struct dump *dump, uint64_t fra
     }
 }
 
+/* `node`: NULL, on all of them. */
 static struct site *by_stack(struct sites *sites, const struct dump *dump,
-                             const struct memprof_dump_stack *stack) {
+                             const struct memprof_dump_stack *stack, const uint32_t *node) {
     uint64_t id = TOOL_HASH;
     bool made, names = false;
+    if (node) {
+        add_kind(&sites->key, KEY_NODE);
+        add_number(&sites->key, *node);
+        id = tool_hash_number(id, *node);
+    }
     add_kind(&sites->key, KEY_STACK);
     for (uint32_t i = 0; i < stack->depth; i++) {
         uint64_t frame = dump->frames[stack->frame + i], offset = modules_offset(dump, frame);
@@ -240,9 +249,22 @@ struct site *sites_of_stack(struct sites *sites, int side, uint32_t stack) {
         return &sites->list[*known - 1];
     const struct dump *dump = sites->dumps[side];
     tool_text_clear(&sites->key);
-    struct site *site = sites->by == SITE_BY_STACK ? by_stack(sites, dump, &dump->stacks[stack])
-                                                   : by_name(sites, dump, stack);
+    struct site *site = sites->by == SITE_BY_STACK
+                            ? by_stack(sites, dump, &dump->stacks[stack], NULL)
+                            : by_name(sites, dump, stack);
     *known = (uint32_t)(site - sites->list) + 1;
+    if (!site->dump || side == SITE_NEW) {
+        site->dump = dump;
+        site->stack = stack;
+    }
+    return site;
+}
+
+struct site *sites_of_node(struct sites *sites, int side, uint32_t stack, uint32_t node) {
+    const struct dump *dump = sites->dumps[side];
+    tool_text_clear(&sites->key);
+    struct site *site = by_stack(sites, dump, &dump->stacks[stack], &node);
+    site->node = node;
     if (!site->dump || side == SITE_NEW) {
         site->dump = dump;
         site->stack = stack;
@@ -273,12 +295,42 @@ struct site *sites_of_sample(struct sites *sites, int side,
                              const struct memprof_dump_sample *sample) {
     if (sites->by == SITE_BY_CLASS)
         return sites_of_class(sites, side, class_of(sites, side, sample));
+    if (sites->by == SITE_BY_NODE)
+        return sites_of_node(sites, side, sample->stack, sample->node);
     return sites_of_stack(sites, side, sample->stack);
+}
+
+bool sites_are_stacks(enum site_by by) {
+    return by == SITE_BY_STACK || by == SITE_BY_NODE;
+}
+
+static struct pile *freed_on(struct site *site, int side, uint32_t on) {
+    size_t at = 0, room = site->freed_count;
+    while (at < site->freed_count && site->freed[at].on < on)
+        at++;
+    if (at == site->freed_count || site->freed[at].on != on) {
+        site->freed = tool_grow(site->freed, site->freed_count, &room, sizeof *site->freed);
+        memmove(&site->freed[at + 1], &site->freed[at],
+                (site->freed_count - at) * sizeof *site->freed);
+        site->freed[at] = (struct site_freed){.on = on};
+        site->freed_count++;
+    }
+    return &site->freed[at].pile[side];
+}
+
+void sites_add_frees(struct sites *sites, int side) {
+    const struct dump *dump = sites->dumps[side];
+    for (size_t i = 0; i < dump->free_count; i++) {
+        const struct memprof_dump_free *record = &dump->frees[i];
+        struct site *site = sites_of_node(sites, side, record->stack, record->node);
+        struct pile pile = pile_of_totals(record->samples, record->objects, record->bytes);
+        pile_join(freed_on(site, side, record->on), &pile);
+    }
 }
 
 const struct frame_list *sites_frames(struct sites *sites, const struct site *site) {
     sites->frames.count = 0;
-    if (sites->by == SITE_BY_STACK)
+    if (sites_are_stacks(sites->by))
         expand(sites, site->dump, site->stack);
     else if (sites->by != SITE_BY_CLASS)
         frame_list_add(&sites->frames, &site->name);

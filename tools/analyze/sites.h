@@ -1,5 +1,6 @@
 /* Who holds the memory: the samples of one or two dumps, added up by what they have in common. A
- * site is one stack, function, module or size class, with what each dump knows of it.
+ * site is one stack, function, module or size class, or a stack's blocks on one NUMA node, with
+ * what each dump knows of it.
  *
  * Sites are matched across dumps by what stays the same between runs: a frame is its module's
  * build-id and its offset there. Where the other dump has another build of the module, function
@@ -13,7 +14,8 @@
 #include "reader/dump.h"
 #include "reader/symbols.h"
 
-enum site_by { SITE_BY_STACK, SITE_BY_FUNCTION, SITE_BY_MODULE, SITE_BY_CLASS };
+enum site_by { SITE_BY_STACK, SITE_BY_FUNCTION, SITE_BY_MODULE, SITE_BY_CLASS, SITE_BY_NODE };
+#define SITE_BY_NAMES "stack, function, module, class or node"
 
 bool site_parse_by(const char *text, enum site_by *out);
 
@@ -30,16 +32,25 @@ const char *site_verdict_name(enum site_verdict verdict);
 
 enum { SITE_OLD, SITE_NEW, SITE_SIDES };
 
+/* By node: what was freed of a site's blocks by threads that ran on one. */
+struct site_freed {
+    uint32_t on;
+    struct pile pile[SITE_SIDES];
+};
+
 struct site {
     uint64_t id;             /* names it in every run of the same binaries */
     const struct dump *dump; /* the newest that has it, */
     uint32_t stack;          /* and a stack of it there */
     uint64_t class_size;     /* by class: bytes of a block; 0: larger than the classes go */
+    uint32_t node;           /* by node: the kernel's number */
     struct frame name;       /* by function and by module */
     bool by_names;           /* matched by them, if at all: the other dump has another build */
 
     struct pile live[SITE_SIDES];    /* all that is live in the old and in the new dump */
     struct pile changed[SITE_SIDES]; /* of these, what only the old has, and only the new */
+    struct site_freed *freed;        /* by node: ever, in the order of `on` */
+    size_t freed_count;
 
     /* What analyze/diff.c makes of it. Bytes as requested; by class, exact and as rounded. */
     double old_bytes, new_bytes, bytes, objects;
@@ -78,10 +89,18 @@ void sites_free(struct sites *sites);
 struct site *sites_of_sample(struct sites *sites, int side,
                              const struct memprof_dump_sample *sample);
 struct site *sites_of_stack(struct sites *sites, int side, uint32_t stack);
+/* By node: of a stack's blocks on one. */
+struct site *sites_of_node(struct sites *sites, int side, uint32_t stack, uint32_t node);
 struct site *sites_of_class(struct sites *sites, int side, uint64_t size);
 
 /* A site's frames, innermost first, in a list that holds until the next call. By class: none. */
 const struct frame_list *sites_frames(struct sites *sites, const struct site *site);
+
+/* Is a site one stack (on a node, or on all)? */
+bool sites_are_stacks(enum site_by by);
+
+/* Adds what was freed, by node. */
+void sites_add_frees(struct sites *sites, int side);
 
 /* Whether two dumps are of one process: numbers of samples mean the same in both. */
 bool sites_same_process(const struct dump *a, const struct dump *b);

@@ -9,7 +9,7 @@ static const char help[] =
     "\n"
     "  --live               what was live when the dump was made (default)\n"
     "  --allocated          all that was allocated since the start, freed or not\n"
-    "  --by WHAT            stack (default), function, module, class\n"
+    "  --by WHAT            stack (default), function, module, class, node\n"
     "  --focus RE           only where a function or a module's path matches\n"
     "  --ignore RE          not where one matches\n"
     "  --min-bytes N        leave out sites with less; N with k, m or g\n"

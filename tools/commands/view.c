@@ -36,7 +36,7 @@ int view_arguments_take(struct view_arguments *arguments, int option, const char
     switch (option) {
     case VIEW_OPTION_BY:
         if (!site_parse_by(value, &view->by))
-            return tool_fail(error, "--by %s: it is stack, function, module or class", value);
+            return tool_fail(error, "--by %s: it is " SITE_BY_NAMES, value);
         return 0;
     case VIEW_OPTION_FOCUS:
         return take_regex("--focus", value, &arguments->focus, &arguments->has_focus, error);

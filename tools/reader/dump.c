@@ -207,7 +207,7 @@ static int check_table(struct reader *r) {
     }
     if (expected != r->size)
         return dump_fail(&r->check, expected, "the last section ends here, and the file goes on");
-    for (uint32_t kind = 1; kind < DUMP_KINDS; kind++) {
+    for (uint32_t kind = 1; kind <= DUMP_KINDS_NEEDED; kind++) {
         if (!seen[kind])
             return dump_fail(&r->check, HEADER_BYTE(section_count), "there is no section %s",
                              dump_kind_find(kind)->name);
@@ -306,6 +306,14 @@ static void set_records(struct dump *dump, uint32_t kind, const void *records, s
     case MEMPROF_DUMP_MAPS:
         dump->maps = records;
         dump->map_count = count;
+        break;
+    case MEMPROF_DUMP_NODES:
+        dump->nodes = records;
+        dump->node_count = count;
+        break;
+    case MEMPROF_DUMP_FREES:
+        dump->frees = records;
+        dump->free_count = count;
         break;
     }
 }

@@ -33,6 +33,10 @@ struct dump {
     size_t class_count;
     const struct memprof_dump_map *maps;
     size_t map_count;
+    const struct memprof_dump_node *nodes; /* none: one node, or an older file */
+    size_t node_count;
+    const struct memprof_dump_free *frees;
+    size_t free_count;
     const char *strings; /* ends with a NUL; see dump_text */
     size_t strings_size;
 };

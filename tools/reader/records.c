@@ -53,6 +53,8 @@ static const struct dump_kind kinds[DUMP_KINDS] = {
     [MEMPROF_DUMP_SAMPLES] = {"SAMPLES", sizeof(struct memprof_dump_sample), 56},
     [MEMPROF_DUMP_CLASSES] = {"CLASSES", sizeof(struct memprof_dump_class), 56},
     [MEMPROF_DUMP_MAPS] = {"MAPS", sizeof(struct memprof_dump_map), 56},
+    [MEMPROF_DUMP_NODES] = {"NODES", sizeof(struct memprof_dump_node), 64},
+    [MEMPROF_DUMP_FREES] = {"FREES", sizeof(struct memprof_dump_free), 40},
 };
 
 const struct dump_kind *dump_kind_find(uint32_t kind) {
@@ -196,6 +198,8 @@ static int check_samples(const struct dump_check *check, const struct dump *dump
             return BAD(kind, i, sample, rate, "a sample with no chance to be one: rate is 0");
         if (s->stack >= dump->stack_count)
             return BAD(kind, i, sample, stack, "stack %u of %zu", s->stack, dump->stack_count);
+        if (s->reserved != 0)
+            return BAD(kind, i, sample, reserved, "a reserved field is not zero");
     }
     return 0;
 }
@@ -231,10 +235,38 @@ static int check_maps(const struct dump_check *check, const struct dump *dump) {
     return 0;
 }
 
+static int check_nodes(const struct dump_check *check, const struct dump *dump) {
+    enum { kind = MEMPROF_DUMP_NODES };
+    typedef struct memprof_dump_node node;
+    for (size_t i = 0; i < dump->node_count; i++) {
+        const node *n = &dump->nodes[i];
+        if (i > 0 && n->node <= n[-1].node)
+            return BAD(kind, i, node, node, "node %u stands behind node %u", n->node, n[-1].node);
+    }
+    return 0;
+}
+
+static int check_frees(const struct dump_check *check, const struct dump *dump) {
+    enum { kind = MEMPROF_DUMP_FREES };
+    typedef struct memprof_dump_free free;
+    for (size_t i = 0; i < dump->free_count; i++) {
+        const free *f = &dump->frees[i];
+        if (f->stack >= dump->stack_count)
+            return BAD(kind, i, free, stack, "stack %u of %zu", f->stack, dump->stack_count);
+        if (f->reserved != 0)
+            return BAD(kind, i, free, reserved, "a reserved field is not zero");
+        if (!is_estimate(f->objects))
+            return BAD(kind, i, free, objects, "not a number of objects");
+        if (!is_estimate(f->bytes))
+            return BAD(kind, i, free, bytes, "not a number of bytes");
+    }
+    return 0;
+}
+
 int dump_check_records(const struct dump_check *check, const struct dump *dump) {
     static int (*const checks[])(const struct dump_check *, const struct dump *) = {
-        check_strings, check_process, check_modules, check_frames,
-        check_stacks,  check_samples, check_classes, check_maps,
+        check_strings, check_process, check_modules, check_frames, check_stacks,
+        check_samples, check_classes, check_maps,    check_nodes,  check_frees,
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (checks[i](check, dump) != 0)

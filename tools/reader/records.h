@@ -13,7 +13,8 @@
 /* Bounds of the format, besides those in its header. */
 #define DUMP_RECORD_SIZE_MAX 4096u  /* of a record, the header and a table entry */
 #define DUMP_DEPTH_MAX       256u   /* frames of a stack */
-#define DUMP_KINDS           9u     /* known kinds are 1 .. 8 */
+#define DUMP_KINDS           11u    /* known kinds are 1 .. 10 */
+#define DUMP_KINDS_NEEDED    8u     /* of these, 1 .. 8 must be there */
 #define DUMP_ESTIMATE_MAX    0x1p96 /* so that no sum of estimates is infinite */
 
 struct dump_kind {

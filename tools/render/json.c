@@ -23,7 +23,7 @@ static void dump(FILE *stream, const struct dump *dump) {
 }
 
 static void frame(FILE *stream, const struct view *view, const struct frame *frame) {
-    bool place = frame->module && view->options.by == SITE_BY_STACK;
+    bool place = frame->module && sites_are_stacks(view->options.by);
     fputs("{\"function\":", stream);
     output_json(stream, frame->function);
     fputs(",\"file\":", stream);
@@ -57,6 +57,21 @@ static void frames(FILE *stream, struct view *view, const struct site *site) {
     fputs("]}", stream);
 }
 
+/* Ever, in the newer dump. */
+static void freed(FILE *stream, const struct view *view, const struct site *site) {
+    if (view->options.by != SITE_BY_NODE)
+        return;
+    fprintf(stream, "\"node\":%u,\"freed\":[", site->node);
+    for (size_t i = 0, shown = 0; i < site->freed_count; i++) {
+        const struct pile *pile = &site->freed[i].pile[SITE_NEW];
+        if (pile->samples > 0)
+            fprintf(stream, "%s{\"node\":%u,\"bytes\":%lld,\"objects\":%lld}", shown++ ? "," : "",
+                    site->freed[i].on, (long long)tool_integer(pile->bytes),
+                    (long long)tool_integer(pile->objects));
+    }
+    fputs("],", stream);
+}
+
 static void sites(FILE *stream, struct view *view) {
     fputs("\"sites\":[", stream);
     for (size_t i = 0; i < view->count; i++) {
@@ -74,6 +89,7 @@ static void sites(FILE *stream, struct view *view) {
                     "\"old_bytes\":%lld,\"new_bytes\":%lld,\"leaked_bytes\":0,"
                     "\"slope_bytes_per_hour\":null,\"p_value\":null,",
                     (long long)figures.old_bytes, (long long)figures.new_bytes);
+        freed(stream, view, site);
         frames(stream, view, site);
     }
     fputs("],\n", stream);
@@ -102,6 +118,35 @@ static void classes(FILE *stream, const struct view *view) {
     }
     fputs("],\n", stream);
     free(rows);
+}
+
+static void number_or_null(FILE *stream, const char *name, bool known, uint64_t number) {
+    if (known)
+        fprintf(stream, ",\"%s\":%llu", name, (ull)number);
+    else
+        fprintf(stream, ",\"%s\":null", name);
+}
+
+/* Of the newer dump; none where the machine has one. */
+static void nodes(FILE *stream, const struct dump *dump) {
+    fputs("\"nodes\":[", stream);
+    for (size_t i = 0; i < dump->node_count; i++) {
+        const struct memprof_dump_node *node = &dump->nodes[i];
+        bool home = node->flags & MEMPROF_NODE_HOME;
+        fprintf(stream,
+                "%s{\"node\":%u,\"committed_bytes\":%llu,\"mapped_bytes\":%llu,"
+                "\"other_bytes\":%llu",
+                i ? ",\n  " : "\n  ", node->node, (ull)node->heap_bytes, (ull)node->block_bytes,
+                (ull)node->other_bytes);
+        number_or_null(stream, "live_bytes", home, node->live_bytes);
+        number_or_null(stream, "live_objects", home, node->live_objects);
+        number_or_null(stream, "misplaced_bytes",
+                       home && node->misplaced_bytes != MEMPROF_NODE_UNKNOWN,
+                       node->misplaced_bytes);
+        number_or_null(stream, "remote_freed_bytes", home, node->remote_freed_bytes);
+        fputc('}', stream);
+    }
+    fputs("],\n", stream);
 }
 
 static void rss(FILE *stream, const struct dump *dump) {
@@ -135,5 +180,6 @@ void render_json(FILE *stream, struct view *view) {
     classes(stream, view);
     if (view->old)
         fputs("\"fragmentation\":[],\n", stream);
+    nodes(stream, view->new);
     rss(stream, view->new);
 }

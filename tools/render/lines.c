@@ -29,6 +29,12 @@ static void fold(struct tool_text *out, const struct view *view, const struct si
         render_class(class, site->class_size);
         tool_text_add(out, class, strlen(class));
     }
+    if (view->options.by == SITE_BY_NODE) {
+        snprintf(class, sizeof class, "node %u", site->node);
+        tool_text_add(out, class, strlen(class));
+        if (frames->count > 0)
+            tool_text_add(out, ";", 1);
+    }
     for (size_t i = frames->count; i-- > 0;) {
         size_t from = out->length;
         render_name(out, &frames->at[i]);

@@ -83,6 +83,33 @@ static void parts(const struct page *page, const struct dump *dump) {
     fputc('\n', page->stream);
 }
 
+/* By node: what each has of the process. */
+static void nodes(const struct page *page) {
+    const struct dump *dump = page->view->new;
+    char cells[5][TOOL_NUMBER];
+    if (page->view->options.by != SITE_BY_NODE)
+        return;
+    if (dump->node_count == 0) {
+        fputs("\nThe machine has one NUMA node.\n", page->stream);
+        return;
+    }
+    fprintf(page->stream, "\n  %-8s %12s %12s %12s %12s %16s\n", "node", "heap", "mapped", "live",
+            "misplaced", "freed elsewhere");
+    for (size_t i = 0; i < dump->node_count; i++) {
+        const struct memprof_dump_node *node = &dump->nodes[i];
+        bool home = node->flags & MEMPROF_NODE_HOME;
+        tool_bytes(cells[0], (double)node->heap_bytes, false);
+        tool_bytes(cells[1], (double)node->block_bytes, false);
+        tool_bytes(cells[2], (double)node->live_bytes, false);
+        tool_bytes(cells[3], (double)node->misplaced_bytes, false);
+        tool_bytes(cells[4], (double)node->remote_freed_bytes, false);
+        fprintf(page->stream, "  %-8u %12s %12s %12s %12s %16s\n", node->node, cells[0], cells[1],
+                home ? cells[2] : "-",
+                home && node->misplaced_bytes != MEMPROF_NODE_UNKNOWN ? cells[3] : "-",
+                home ? cells[4] : "-");
+    }
+}
+
 static void head_of_two(const struct page *page) {
     const struct view *view = page->view;
     const struct memprof_dump_process *old = view->old->process, *new = view->new->process;
@@ -106,6 +133,7 @@ static void head_of_two(const struct page *page) {
     change(page, "rss", old->rss_bytes, new->rss_bytes);
     fputc('\n', page->stream);
     parts(page, view->new);
+    nodes(page);
 }
 
 static void head_of_one(const struct page *page) {
@@ -124,6 +152,7 @@ static void head_of_one(const struct page *page) {
             tool_count(b, (double)process->live_objects, false));
     fprintf(page->stream, "  rss   %s\n", tool_bytes(a, (double)process->rss_bytes, false));
     parts(page, view->new);
+    nodes(page);
     fprintf(page->stream, "\n%s\n",
             view->options.allocated ? "Allocated since the start, freed or not:"
                                     : "Who holds the live memory:");
@@ -219,6 +248,8 @@ static void title(const struct page *page, const struct site *site,
         colour(page, "0");
         return;
     }
+    if (page->view->options.by == SITE_BY_NODE)
+        fprintf(page->stream, "on node %u, ", site->node);
     fputs("in ", page->stream);
     colour(page, "1");
     name(page, blamed);
@@ -232,6 +263,35 @@ static void title(const struct page *page, const struct site *site,
         clean(page, blamed->module->base);
         fputs(")", page->stream);
     }
+}
+
+/* "freed: 12.0 MiB by threads on node 1 (75 %)": since the start, or between two dumps of one
+ * process. */
+static void freed(const struct page *page, const struct site *site) {
+    bool between = page->view->old && page->view->sites.same_process;
+    char number[TOOL_NUMBER];
+    double all = 0;
+    bool any = false;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < site->freed_count; i++) {
+            const struct site_freed *freed = &site->freed[i];
+            double bytes = freed->pile[SITE_NEW].bytes;
+            if (between)
+                bytes -= freed->pile[SITE_OLD].bytes;
+            if (pass == 0)
+                all += bytes;
+            if (pass == 0 || bytes <= 0)
+                continue;
+            fprintf(page->stream, "%s%s by threads on node %u (%.0f %%)",
+                    any       ? ", "
+                    : between ? "    freed in between: "
+                              : "    freed: ",
+                    tool_bytes(number, bytes, false), freed->on, 100 * bytes / all);
+            any = true;
+        }
+    }
+    if (any)
+        fputc('\n', page->stream);
 }
 
 static bool is_exact(const struct render_figures *figures) {
@@ -341,7 +401,9 @@ void render_text(FILE *stream, struct view *view, const struct render_options *o
             site_of_two(&page, site, frames);
         else
             site_of_one(&page, site, frames, all);
-        if (view->options.by == SITE_BY_STACK)
+        if (view->options.by == SITE_BY_NODE)
+            freed(&page, site);
+        if (sites_are_stacks(view->options.by))
             stack(&page, site, frames);
     }
     rest(&page, shown, steady);
