@@ -1,7 +1,8 @@
 /* placed CASE LIBRARY: runs the case in a child that has LIBRARY preloaded, and asks the kernel
  * where the pages are that it tells of (move_pages, from outside). One line per answer: "ok CASE:
- * what", or "not ok". Without a library, or with another's, it says how that one fares: then lines
- * begin with "share". Runs in the virtual machine of tests/numa/machine. */
+ * what", or "not ok". Without a library, with another's, or with SHARES in the environment, it says
+ * what it found and does not judge: then lines begin with "share". Runs in the virtual machine of
+ * tests/numa/machine. */
 #include <dirent.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -738,7 +739,7 @@ int main(int argc, char **argv) {
         if (strcmp(cases[i].name, the_case) != 0)
             continue;
         if (!is_child) {
-            judged = strstr(argv[2], "memprof") != NULL;
+            judged = strstr(argv[2], "memprof") != NULL && !getenv("SHARES");
             return parent("/proc/self/exe", argv[2]);
         }
         cases[i].run();
