@@ -132,6 +132,7 @@ static struct mp_heap *find_heap(unsigned node) {
 static struct mp_heap *make_heap(void) {
     uintptr_t owner = mp_arch_thread_pointer() + MP_OWNER_THREAD;
     reclaim_reborn(owner);
+    mp_numa_begin_thread();
     mp_lock_take(&heaps_lock);
     if (!exit_key_made) {
         /* Early, so that the key is among those whose values need no memory. */

@@ -20,17 +20,20 @@
 
 #define RSEQ_NODE 20u /* where in struct rseq the kernel keeps the node's number, since 6.3 */
 
-#define NUMBERS MP_NUMA_NUMBERS
-#define NONE    0xffu
+#define NUMBERS    MP_NUMA_NUMBERS
+#define NONE       0xffu
+#define NODES_MOST (MP_NODES - 1)
 
 /* Of <linux/mempolicy.h>. */
 enum { POLICY_DEFAULT = 0, POLICY_PREFERRED = 1, POLICY_INTERLEAVE = 3, POLICY_LOCAL = 4 };
+#define POLICY_MODE 0xff /* the rest are flags */
 
 struct set {
     uint64_t bits[NUMBERS / 64];
 };
 
 _Atomic(uint32_t) mp_numa_nodes = 1;
+static unsigned real_nodes = 1;         /* without that of no node */
 static uint16_t numbers[MP_NODES];      /* the kernel's, by ours */
 static uint8_t nodes_by[NUMBERS];       /* ours, by the kernel's */
 static struct set machine, with_memory; /* nodes that have some; and allowed */
@@ -39,6 +42,9 @@ static bool interleaved, own_policy;    /* the program's */
 /* Where the node's number stands, from the thread pointer on; 0: rseq does not tell. */
 static uintptr_t rseq_node;
 static int (*getcpu_of_vdso)(unsigned *cpu, unsigned *node, void *unused);
+
+static _Atomic(bool) policies_change;
+static __thread bool has_policy __attribute__((tls_model("initial-exec"))); /* of its own */
 
 #ifdef MP_FAULTS
 unsigned (*mp_numa_pretended)(void);
@@ -196,8 +202,8 @@ static unsigned number_nodes(const char *root) {
         unsigned number = (here + i) % NUMBERS;
         if (!has(&with_memory, number))
             continue;
-        nodes_by[number] = (uint8_t)(count % MP_NODES);
-        if (count < MP_NODES)
+        nodes_by[number] = (uint8_t)(count % NODES_MOST);
+        if (count < NODES_MOST)
             numbers[count] = (uint16_t)number;
         count++;
     }
@@ -209,7 +215,7 @@ static unsigned number_nodes(const char *root) {
         if (nodes_by[i] == NONE) /* comes online later, perhaps */
             nodes_by[i] = 0;
     }
-    return count < MP_NODES ? count : MP_NODES;
+    return count < NODES_MOST ? count : NODES_MOST;
 }
 
 /* ---- memory that is bound ---- */
@@ -249,8 +255,7 @@ bool mp_numa_is_ordered(void) {
 }
 
 bool mp_numa_has_seed(unsigned node) {
-    (void)node;
-    return seeds != 0;
+    return seeds != 0 && node < real_nodes;
 }
 
 bool mp_numa_plant(unsigned node, uintptr_t at, size_t size) {
@@ -264,7 +269,13 @@ bool mp_numa_plant(unsigned node, uintptr_t at, size_t size) {
 
 /* ---- start ---- */
 
-/* Of several nodes with memory: how many pools to keep. */
+/* Not what the library would do anyway. */
+static bool is_own(int policy) {
+    policy &= POLICY_MODE;
+    return policy != POLICY_DEFAULT && policy != POLICY_LOCAL;
+}
+
+/* Of several nodes with memory: how many to keep apart. */
 MP_COLD static unsigned choose(const char *root) {
     char status[4096];
     bool filtered = true; /* if nobody tells */
@@ -277,8 +288,7 @@ MP_COLD static unsigned choose(const char *root) {
     }
     if (count_of(&with_memory) < 2 || !can_tell_node())
         return 1;
-    if (!filtered && mp_sys_get_mempolicy(&policy) == 0 && policy != POLICY_DEFAULT &&
-        policy != POLICY_LOCAL) {
+    if (!filtered && mp_sys_get_mempolicy(&policy) == 0 && is_own(policy)) {
         own_policy = true;
         return 1;
     }
@@ -299,10 +309,10 @@ unsigned mp_numa_start(const char *root) {
         return 1;
     machine = with_memory = parse_list(text);
     bool one = text[strcspn(text, "-,")] == 0; /* nearly always */
-    unsigned count = one || mp_options.numa == MP_NUMA_OFF ? 1 : choose(root);
-    if (count == 1)
+    real_nodes = one || mp_options.numa == MP_NUMA_OFF ? 1 : choose(root);
+    if (real_nodes == 1)
         numbers[0] = (uint16_t)first_of(&with_memory);
-    return count;
+    return real_nodes == 1 ? 1 : real_nodes + 1;
 }
 
 void mp_numa_use(unsigned nodes) {
@@ -312,12 +322,31 @@ void mp_numa_use(unsigned nodes) {
     atomic_store_explicit(&mp_numa_nodes, nodes, memory_order_release);
 }
 
+/* ---- threads ---- */
+
+void mp_numa_note_policy(int policy) {
+    has_policy = is_own(policy);
+    if (has_policy)
+        atomic_store_explicit(&policies_change, true, memory_order_relaxed);
+}
+
+void mp_numa_begin_thread(void) {
+    int policy;
+    if (atomic_load_explicit(&policies_change, memory_order_relaxed) &&
+        mp_sys_get_mempolicy(&policy) == 0)
+        has_policy = is_own(policy);
+}
+
 unsigned mp_numa_look(void) {
-    return nodes_by[kernel_node() % NUMBERS];
+    return has_policy ? real_nodes : nodes_by[kernel_node() % NUMBERS];
 }
 
 uint32_t mp_numa_number(unsigned node) {
-    return numbers[node];
+    return node < real_nodes ? numbers[node] : UINT32_MAX;
+}
+
+uint32_t mp_numa_number_here(void) {
+    return numbers[real_nodes == 1 ? 0 : nodes_by[kernel_node() % NUMBERS]];
 }
 
 bool mp_numa_is_several(void) {

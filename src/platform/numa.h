@@ -7,6 +7,11 @@
  * that the program was started with (numactl), which so is what counts. Another node's memory is
  * what the kernel gives when one is full: a preference, not an order.
  *
+ * Where there are several there is one more, of no node: memory that is bound to nothing, for
+ * threads that have set a policy of their own meanwhile, which is to count then. They tell us
+ * (preload/policy.c); what they start inherits it, and is asked when it first allocates, once
+ * anybody has told.
+ *
  * Everything is found out at start-up, with three system calls where there is one node. Afterwards
  * nothing is called that a sandboxed program might not let us call: a thread's node is read from
  * rseq or the vDSO, and memory is bound without mbind. For each node there is a seed, a piece of
@@ -24,10 +29,10 @@
 
 #include "platform/arch.h"
 
-#define MP_NODES 64u /* further ones share a number with others */
+#define MP_NODES 65u /* 64, further ones share a number with others; and that of no node */
 
-/* Finds out; the options read. How many nodes there are to be; they do not count yet. `root`: where
- * /sys and /proc are, "" but in tests. */
+/* Finds out; the options read. How many nodes there are to be, with that of no node; they do not
+ * count yet. `root`: where /sys and /proc are, "" but in tests. */
 unsigned mp_numa_start(const char *root);
 /* From now on there are so many. */
 void mp_numa_use(unsigned nodes);
@@ -46,8 +51,15 @@ MP_INLINE unsigned mp_numa_here(void) {
                : mp_numa_look();
 }
 
-/* The kernel's number of a node. */
+/* The kernel's number of a node; of what is of no node UINT32_MAX. */
 uint32_t mp_numa_number(unsigned node);
+/* That of the node where this thread runs, or of the nearest with memory, whatever its policy. */
+uint32_t mp_numa_number_here(void);
+
+/* This thread has another policy now, of <linux/mempolicy.h>. */
+void mp_numa_note_policy(int policy);
+/* This thread is about to allocate for the first time. */
+void mp_numa_begin_thread(void);
 
 /* For reports, whether nodes count or not: does the machine have several with memory, and which?
  * By the kernel's numbers. */

@@ -46,6 +46,10 @@ int mp_sys_host_munmap(uintptr_t start, size_t size) {
     return (int)mp_arch_syscall(SYS_munmap, (long)start, (long)size, 0, 0, 0, 0);
 }
 
+int mp_sys_host_set_mempolicy(int policy, const unsigned long *nodes, unsigned long bits) {
+    return (int)mp_arch_syscall(SYS_set_mempolicy, policy, (long)nodes, (long)bits, 0, 0, 0);
+}
+
 uintptr_t mp_sys_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd, int64_t offset) {
     MP_FAULT("mmap");
     return mp_sys_host_mmap(hint, size, prot, flags, fd, offset);

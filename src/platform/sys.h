@@ -25,6 +25,7 @@ uintptr_t mp_sys_host_mmap(uintptr_t hint, size_t size, int prot, int flags, int
 uintptr_t mp_sys_host_mremap(uintptr_t old, size_t old_size, size_t new_size, int flags,
                              uintptr_t to);
 int mp_sys_host_munmap(uintptr_t start, size_t size);
+int mp_sys_host_set_mempolicy(int policy, const unsigned long *nodes, unsigned long bits);
 
 /* Sleeps while *word == expected; woken by mp_sys_futex_wake, by signals, or for no reason. */
 int mp_sys_futex_wait(const void *word, uint32_t expected);

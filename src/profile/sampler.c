@@ -153,8 +153,7 @@ static void forget(const struct mp_live *sample) {
     mp_stack_add(&stack->freed, weight_of(sample), sample->size);
     if (MP_LIKELY(mp_numa_count() == 1))
         return;
-    struct mp_stack_sums *sums =
-        mp_stack_freed_on(stack, sample->node, mp_numa_number(mp_numa_look()));
+    struct mp_stack_sums *sums = mp_stack_freed_on(stack, sample->node, mp_numa_number_here());
     if (sums)
         mp_stack_add(sums, weight_of(sample), sample->size);
 }
@@ -169,7 +168,7 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .born_ns = mp_sys_now_ns(),
         .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
         .thread = mp_tls.heap ? mp_tls.heap->number : 0,
-        .node = mp_numa_number(mp_numa_here()),
+        .node = mp_numa_number_here(),
     };
     if (!here.large)
         pay(mp_tls.heap, sample.born_ns);

@@ -647,6 +647,41 @@ static void case_ordered(void) {
     expect("a huge block", order, 0.99, &huge);
 }
 
+/* The program sets a policy itself, as libnuma would; and takes it back. */
+long set_mempolicy(int mode, const unsigned long *nodes, unsigned long bits) __attribute__((weak));
+enum { POLICY_DEFAULT = 0, POLICY_BIND = 2 };
+static int ordered_to;
+
+static void allocate_as_ordered(void) {
+    go_to(nodes_with[0], 1);
+    struct blocks blocks = filled(20000, 1, 1024);
+    expect("small blocks of a thread that inherits it", ordered_to, 0.99, &blocks);
+    drop(&blocks);
+}
+
+static void case_policy(void) {
+    ordered_to = nodes_with[nodes_with_count - 1];
+    unsigned long nodes = 1ul << ordered_to;
+    go_to(nodes_with[0], 0);
+    struct blocks before = filled(20000, 1, 1024);
+    expect("before a policy is set", nodes_with[0], 0.99, &before);
+    note_known(&before);
+    if (!set_mempolicy || set_mempolicy(POLICY_BIND, &nodes, 64) != 0)
+        die("set_mempolicy");
+    struct blocks small = filled(40000, 1, 1024), large = filled(60, 70000, 2000000);
+    expect("new pages of small blocks", ordered_to, 0.99, &small);
+    expect("large blocks", ordered_to, 0.99, &large);
+    run_thread(allocate_as_ordered);
+    note_known(&small);
+    if (set_mempolicy(POLICY_DEFAULT, NULL, 0) != 0)
+        die("set_mempolicy");
+    struct blocks after = filled(40000, 1, 1024);
+    expect("new pages after it has been taken back", nodes_with[0], 0.99, &after);
+    drop(&before);
+    drop(&small);
+    drop(&large);
+}
+
 /* On a node without memory: the nearest, by the distances. NEAREST. */
 static void case_memoryless(void) {
     int nearest = atoi(getenv("NEAREST"));
@@ -723,7 +758,7 @@ static const struct {
     {"pinned", case_pinned},   {"migrated", case_migrated}, {"exchange", case_exchange},
     {"crowd", case_crowd},     {"home", case_home},         {"full", case_full},
     {"ordered", case_ordered}, {"offline", case_offline},   {"memoryless", case_memoryless},
-    {"dumped", case_dumped},
+    {"dumped", case_dumped},   {"policy", case_policy},
 };
 
 int main(int argc, char **argv) {

@@ -66,7 +66,7 @@ static void machine(const char *with_memory) {
 static void two_nodes(void) {
     machine("0-1\n");
     mp_heap_find_nodes(root);
-    ck_assert_uint_eq(mp_numa_count(), 2);
+    ck_assert_uint_eq(mp_numa_count(), 3);
 }
 
 static void teardown(void) {
@@ -108,7 +108,7 @@ static unsigned look_from(unsigned number) {
 START_TEST(the_node_of_the_start_comes_first) {
     machine("0-3\n");
     runs_on = 2;
-    ck_assert_uint_eq(mp_numa_start(root), 4);
+    ck_assert_uint_eq(mp_numa_start(root), 5);
     ck_assert_uint_eq(mp_numa_number(0), 2);
     ck_assert_uint_eq(mp_numa_number(1), 3);
     ck_assert_uint_eq(mp_numa_number(2), 0);
@@ -119,7 +119,7 @@ END_TEST
 
 START_TEST(numbers_may_have_gaps) {
     machine("0,8,16-17\n");
-    ck_assert_uint_eq(mp_numa_start(root), 4);
+    ck_assert_uint_eq(mp_numa_start(root), 5);
     ck_assert_uint_eq(mp_numa_number(look_from(8)), 8);
     ck_assert_uint_eq(mp_numa_number(look_from(17)), 17);
 }
@@ -127,7 +127,7 @@ END_TEST
 
 START_TEST(a_node_that_was_not_there_is_some_node) {
     machine("0-1\n");
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert_uint_lt(look_from(5), 2);
     ck_assert_uint_lt(look_from(1023), 2);
     ck_assert_uint_lt(look_from(70000), 2);
@@ -148,7 +148,7 @@ START_TEST(a_cpuset_of_some_nodes_is_those) {
     put("10 20 30 40\n", NODES "/node0/distance");
     put("20 10 40 30\n", NODES "/node1/distance");
     put("Name:\tx\nSeccomp:\t2\nMems_allowed_list:\t2-3\n", STATUS);
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert_uint_eq(mp_numa_number(look_from(3)), 3);
     /* Of the others the nearest of these is had. */
     ck_assert_uint_eq(mp_numa_number(look_from(0)), 2);
@@ -161,7 +161,7 @@ START_TEST(without_memory_the_nearest_counts) {
     put("0-3\n", NODES "/online");
     put("30 10 20 30\n", NODES "/node1/distance");
     put("12 30 20 10\n", NODES "/node3/distance");
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert_uint_eq(mp_numa_number(look_from(1)), 2);
     ck_assert_uint_eq(mp_numa_number(look_from(3)), 0);
 }
@@ -172,7 +172,7 @@ START_TEST(no_distances_are_no_harm) {
     put("0-3\n", NODES "/online");
     put("\n", NODES "/node1/distance");
     put("x y z\n", NODES "/node3/distance");
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert_uint_lt(look_from(1), 2);
     ck_assert_uint_lt(look_from(3), 2);
 }
@@ -205,7 +205,7 @@ START_TEST(where_a_thread_runs_is_what_the_kernel_says) {
     unsigned cpu, node, numbers = 0;
     machine("0-63\n");
     mp_numa_pretended = NULL;
-    ck_assert_uint_eq(mp_numa_start(root), 64);
+    ck_assert_uint_eq(mp_numa_start(root), 65);
     for (int i = 0; i < 100; i++) { /* it may move in between */
         unsigned seen = mp_numa_number(mp_numa_look());
         ck_assert_int_eq(getcpu(&cpu, &node), 0);
@@ -243,7 +243,7 @@ START_TEST(under_a_filter_nothing_is_called) {
     machine("0-1\n");
     put("Name:\tx\nSeccomp:\t2\nMems_allowed_list:\t0-1\n", STATUS);
     mp_sys_fault = count_policy_calls;
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert_int_eq(policy_calls, 0);
     ck_assert(!mp_numa_has_seed(0));
     put("Name:\tx\nSeccomp:\t0\nMems_allowed_list:\t0-1\n", STATUS);
@@ -260,7 +260,7 @@ START_TEST(without_mbind_there_are_nodes_all_the_same) {
     machine("0-1\n");
     put("Name:\tx\nSeccomp:\t0\nMems_allowed_list:\t0-1\n", STATUS);
     mp_sys_fault = fail_policy_calls;
-    ck_assert_uint_eq(mp_numa_start(root), 2);
+    ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert(!mp_numa_has_seed(1));
 }
 END_TEST
@@ -488,6 +488,60 @@ START_TEST(a_lone_block_moves_too) {
 }
 END_TEST
 
+/* With a policy of its own a thread has memory that is bound to no node, and what it starts too. */
+static void *allocate_without_node(void *unused) {
+    (void)unused;
+    char *block = t_malloc(100);
+    must(node_of(block) == 2);
+    t_free(block);
+    return NULL;
+}
+
+static int no_policy(const char *name) {
+    return strcmp(name, "get_mempolicy") == 0 ? EPERM : 0;
+}
+
+static void *allocate_on_0(void *unused) {
+    (void)unused;
+    char *block = t_malloc(100);
+    must(node_of(block) == 0);
+    t_free(block);
+    return NULL;
+}
+
+START_TEST(a_threads_own_policy_counts) {
+    enum { BIND = 2, LOCAL = 4, INTERLEAVE_STATIC = 3 | 1 << 15 };
+    unsigned long node_0 = 1;
+    bool real = mp_sys_host_set_mempolicy(BIND, &node_0, 64) == 0; /* containers forbid it */
+    two_nodes();
+    if (mp_numa_is_ordered()) /* made out at the start */
+        return;
+    char *before = t_malloc(100);
+    ck_assert_uint_eq(node_of(before), 0);
+    mp_numa_note_policy(INTERLEAVE_STATIC);
+    ck_assert_uint_eq(mp_numa_number(2), UINT32_MAX);
+    ck_assert_uint_eq(mp_numa_number_here(), 0);
+    for (int i = 0; i < 64; i++)
+        t_free(before), before = t_malloc(i % 2 ? 100 : 9000);
+    char *large = t_malloc(100000), *medium = t_malloc(9000);
+    ck_assert_uint_eq(node_of(large), 2);
+    ck_assert_uint_eq(node_of(medium), 2);
+    if (real)
+        unit_in_thread(allocate_without_node, NULL);
+    mp_sys_fault = no_policy; /* not told: the default */
+    unit_in_thread(allocate_on_0, NULL);
+    mp_sys_fault = NULL;
+    mp_numa_note_policy(LOCAL);
+    t_free(large);
+    t_free(medium);
+    large = t_malloc(100000);
+    ck_assert_uint_eq(node_of(large), 0);
+    t_free(large);
+    t_free(before);
+    ck_assert_invariants();
+}
+END_TEST
+
 START_TEST(a_page_that_is_hardly_begun_is_left_too) {
     two_nodes();
     char *first = t_malloc(SIZE), *more[EACH];
@@ -601,7 +655,7 @@ START_TEST(threads_that_move_keep_everything_right) {
     static struct mp_census census;
     machine("0-2\n");
     mp_heap_find_nodes(root);
-    ck_assert_uint_eq(mp_numa_count(), 3);
+    ck_assert_uint_eq(mp_numa_count(), 4);
     mp_census(&census);
     uint64_t before = census.live_blocks;
     for (int turn = 0; turn < (unit_full() ? 50 : 4); turn++) {
@@ -669,6 +723,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(had, a_thread_that_moves_gets_new_pages);
     UNIT_CASE_PRISTINE(had, a_lone_block_moves_too);
     UNIT_CASE_PRISTINE(had, a_page_that_is_hardly_begun_is_left_too);
+    UNIT_CASE_PRISTINE(had, a_threads_own_policy_counts);
     UNIT_CASE_PRISTINE(had, another_nodes_memory_is_better_than_none);
     suite_add_tcase(suite, had);
     TCase *crowd = tcase_create("everybody everywhere");
