@@ -3,12 +3,14 @@
 faults by getrusage.
 
     bench/counts.py instructions|start [--peer NAME=PATH]... [--csv FILE]
+    bench/counts.py programs --peer NAME=PATH [--scale 0.2]
 
   instructions   of a malloc and its free (fastpath.c). Inside the two functions only: the caller's
                  loop and the PLT are left out. For blocks that another thread frees, also the whole
                  process's, thread creation and all, so that a hand-over counts wherever it is made.
                  The difference of two run lengths is taken: start-up falls out.
-  start          of /bin/true, from its first instruction to its last, and its page faults"""
+  start          of /bin/true, from its first instruction to its last, and its page faults
+  programs       of whole workloads, ours against each peer that is named: another build of ours, mostly"""
 import argparse
 import csv
 import os
@@ -65,6 +67,36 @@ def compile_program(source, scratch, flags=()):
     return program
 
 
+# Of one thread, so that the count does not hang on how threads met.
+COUNTED = ('pairs', 'lifo', 'fifo', 'random', 'realloc_growth', 'calloc_heavy', 'trees', 'compiler',
+           'strings', 'fragmentation', 'aligned', 'kvstore', 'batch', 'cxx_containers', 'json', 'matrix')
+
+
+def whole_programs(programs, allocators, scratch, scale):
+    """(workload, [instructions under each]). Under callgrind all is 50 times slower, and so is the
+    clock: what goes by it comes as often as ever."""
+    clock = compile_program(os.path.join(allocating.BENCH, 'slow-clock.c'), scratch,
+                            ('-shared', '-fPIC'))
+    for program in programs:
+        if program.name in COUNTED:
+            command = program.command + ['--scale', '%g' % scale]
+            yield program.name, [callgrind(command, a, scratch, (), dict(
+                seeded(a), LD_PRELOAD=clock + ':' + a.path)) for a in allocators]
+
+
+def part_programs(allocators, scratch, scale):
+    """Every build with our options: others take no notice."""
+    print(' ' * 20 + ''.join(a.name.rjust(14) for a in allocators))
+    ratios = [[] for _ in allocators]
+    for name, found in whole_programs(runs.workloads(), allocators, scratch, scale):
+        print(name.ljust(20) + ''.join(('%d' % c).rjust(14) for c in found) +
+              ''.join('%9.4f' % (found[0] / c) for c in found[1:]), flush=True)
+        for i, count in enumerate(found):
+            ratios[i].append(found[0] / count)
+    for i, allocator in enumerate(allocators[1:], 1):
+        print('geometric mean against %s: %.4f' % (allocator.name, stats.geometric_mean(ratios[i])))
+
+
 def table(title, rows, allocators, form):
     print(title)
     print(' ' * 20 + ''.join(a.name.rjust(13) for a in allocators))
@@ -115,11 +147,21 @@ def part_start(allocators, scratch):
 
 def main():
     parser = argparse.ArgumentParser(description='Counts that repeat on any machine.')
-    parser.add_argument('part', choices=('instructions', 'start'))
+    parser.add_argument('part', choices=('instructions', 'start', 'programs'))
     parser.add_argument('--peer', action='append', default=[], metavar='NAME=PATH')
     parser.add_argument('--csv', metavar='FILE')
+    parser.add_argument('--scale', type=float, default=0.2, help='of the workloads')
     options = parser.parse_args()
     allocators = allocating.chosen(options.peer)
+    if options.part == 'programs':
+        named = [text.partition('=')[0] for text in options.peer]
+        if not named:
+            parser.error('programs: against what? --peer NAME=PATH')
+        with tempfile.TemporaryDirectory(prefix='memprof-bench.') as scratch:
+            part_programs([allocating.memprof('rate=auto:seed=1')] + [
+                allocating.Allocator(a.name, a.path, {'MEMPROF_OPTIONS': 'rate=auto:seed=1'})
+                for a in allocators if a.name in named], scratch, options.scale)
+        return
     part = {'instructions': part_instructions, 'start': part_start}[options.part]
     with tempfile.TemporaryDirectory(prefix='memprof-bench.') as scratch:
         rows = list(part(allocators, scratch))

@@ -24,10 +24,7 @@ import counts
 import report
 import runs
 
-# Of one thread, so that the count does not hang on how threads met.
-COUNTED = ('pairs', 'lifo', 'fifo', 'random', 'realloc_growth', 'calloc_heavy', 'trees', 'compiler',
-           'strings', 'fragmentation', 'aligned', 'kvstore', 'batch', 'cxx_containers', 'json', 'matrix')
-COUNTED_SCALE = 1.0  # under callgrind all is 50 times slower, and so is the clock (slow-clock.c)
+COUNTED_SCALE = 1.0
 EVERY_SCALE = 0.01   # jemalloc that records everything takes 400 times as long, and gigabytes
 SITE_RUNS = 5
 Z = 1.959963984540054
@@ -54,16 +51,10 @@ def check_jemalloc():
 def on_against_off(programs, scratch):
     """{workload: instructions on / off}"""
     found = {}
-    clock = counts.compile_program(os.path.join(allocating.BENCH, 'slow-clock.c'), scratch,
-                                   ('-shared', '-fPIC'))
-    for program in programs:
-        if program.name in COUNTED:
-            command = program.command + ['--scale', '%g' % COUNTED_SCALE]
-            on, off = (counts.callgrind(command, a, scratch, (), dict(
-                counts.seeded(a), LD_PRELOAD=clock + ':' + a.path))
-                       for a in (allocating.memprof(), allocating.memprof('rate=0', bars.OFF)))
-            found[program.name] = on / off
-            print('%-24s %14d %14d %9.4f' % (program.name, on, off, on / off), flush=True)
+    pair = (allocating.memprof(), allocating.memprof('rate=0', bars.OFF))
+    for name, (on, off) in counts.whole_programs(programs, pair, scratch, COUNTED_SCALE):
+        found[name] = on / off
+        print('%-24s %14d %14d %9.4f' % (name, on, off, on / off), flush=True)
     return found
 
 
@@ -212,7 +203,7 @@ def main():
         print()
         sampled = duel(programs, allocating.memprof('rate=512k'), jemalloc(19), rounds, scale,
                        path('sampled'), 'both profilers at 512 KiB: ')
-        counted_programs = [p for p in programs if p.name in COUNTED]
+        counted_programs = [p for p in programs if p.name in counts.COUNTED]
         every = duel(counted_programs, allocating.memprof('rate=1'), jemalloc(0), 3, EVERY_SCALE,
                      path('every'), 'both profilers at every allocation: ')
         sites = compare_sites(scratch)
