@@ -43,8 +43,7 @@ struct memprof_dump_section {
     uint32_t reserved;
 };
 
-/* Each kind stands at most once. The first eight are in every dump, if perhaps empty; the others
- * are in those of machines with several NUMA nodes. */
+/* Each kind stands at most once. The first eight are in every dump, if perhaps empty. */
 enum memprof_dump_kind {
     MEMPROF_DUMP_PROCESS = 1, /* one struct memprof_dump_process */
     MEMPROF_DUMP_STRINGS = 2, /* bytes: NUL-terminated texts; at 0 the empty one */
@@ -54,7 +53,7 @@ enum memprof_dump_kind {
     MEMPROF_DUMP_SAMPLES = 6, /* struct memprof_dump_sample: those that are live */
     MEMPROF_DUMP_CLASSES = 7, /* struct memprof_dump_class */
     MEMPROF_DUMP_MAPS = 8,    /* struct memprof_dump_map */
-    MEMPROF_DUMP_NODES = 9,   /* struct memprof_dump_node */
+    MEMPROF_DUMP_NODES = 9,   /* struct memprof_dump_node; where there are several */
     MEMPROF_DUMP_FREES = 10,  /* struct memprof_dump_free */
 };
 
@@ -101,6 +100,9 @@ struct memprof_dump_process {
     uint64_t profile_bytes;    /* the profiler's own structures */
 
     uint64_t rss_bytes; /* of the process, as the kernel counts */
+
+    uint64_t peak_bytes;  /* estimate of what was live, as requested, when that was most */
+    uint64_t peak_age_ns; /* since then */
 };
 
 struct memprof_dump_module {
@@ -133,6 +135,8 @@ struct memprof_dump_stack {
     double allocated_bytes; /* as requested */
     double freed_objects;
     double freed_bytes;
+    double peak_objects; /* live when the heap was at its highest, by the estimate */
+    double peak_bytes;
 };
 
 #define MEMPROF_STACK_CUT    1u /* deeper than what is kept */
@@ -150,7 +154,7 @@ struct memprof_dump_sample {
     uint32_t stack;  /* index */
     uint32_t thread; /* kernel's id of the one that allocated it */
     uint32_t node;   /* kernel's number of the one whose memory it is */
-    uint32_t reserved;
+    uint32_t resizes; /* how often it was resized before, each time a block of its own */
 };
 
 enum memprof_dump_class_kind {
@@ -215,15 +219,21 @@ struct memprof_dump_node {
 #define MEMPROF_NODE_HOME    1u /* threads that run there have memory of their own */
 #define MEMPROF_NODE_UNKNOWN UINT64_MAX
 
-/* Blocks of a stack that were allocated on one node and freed on one: estimates, as in STACKS. */
+/* Of the blocks of a stack that were freed, those that were alike: estimates, as in STACKS. */
 struct memprof_dump_free {
-    uint32_t stack; /* index */
-    uint32_t node;  /* whose memory it was */
-    uint32_t on;    /* where the thread ran that freed it */
-    uint32_t reserved;
+    uint32_t stack;   /* index */
+    uint16_t node;    /* the kernel's number of the one whose memory it was */
+    uint16_t on;      /* and of the one where the thread ran that freed them */
+    uint8_t lifetime; /* bits of the nanoseconds that they lived: n: 2^(n-1) to 2^n - 1; 0: none */
+    uint8_t flags;    /* MEMPROF_FREE_* */
+    uint16_t reserved;
+    uint32_t reserved2;
     uint64_t samples;
     double objects;
     double bytes; /* as requested */
 };
+
+#define MEMPROF_FREE_ELSEWHERE 1u /* by another thread than the one that allocated them */
+#define MEMPROF_FREE_RESIZED   2u /* by realloc: the memory went on as another block */
 
 #endif

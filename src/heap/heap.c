@@ -416,8 +416,13 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
     if (!moved) /* what shrinks can stay where it is */
         return size <= old ? pointer : NULL;
     memcpy(moved, pointer, old < size ? old : size);
-    if (!mp_free_fast(pointer))
+    if (!mp_free_fast(pointer)) {
+        if (mp_hooks.moving)
+            mp_hooks.moving(moved);
         mp_free_slow(pointer, caller);
+        if (mp_hooks.moving)
+            mp_hooks.moving(NULL);
+    }
     return moved;
 }
 

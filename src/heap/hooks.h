@@ -37,6 +37,9 @@ struct mp_hooks {
     void (*resizing)(void *block);
     /* It has been, and is here now; NULL: it stayed as it was. 0: it is a sample no more. */
     int (*resized)(void *block, size_t size, size_t usable);
+    /* What this thread frees now, if it is a sample, has been moved there by realloc; NULL: no more
+     * of that. */
+    void (*moving)(void *to);
     /* See mp_hooks_ask_sigsafe. Outside all locks and slow sections. */
     void (*asked)(void);
     /* The program has mapped or unmapped a region; perhaps in a signal handler. */

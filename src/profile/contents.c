@@ -10,6 +10,7 @@
 #include "platform/numa.h"
 #include "platform/sys.h"
 #include "profile/live.h"
+#include "profile/peak.h"
 #include "profile/sampler.h"
 #include "profile/stacks.h"
 #include "profile/unwind.h"
@@ -87,17 +88,21 @@ static void write_frames(const struct mp_stack *stack, void *unused) {
 }
 
 static void write_stack(const struct mp_stack *stack, void *context) {
-    uint64_t *frame = context;
+    uint64_t *frame = context, peak_objects, peak_bytes;
+    struct mp_stack_totals freed = mp_stack_freed_in_all(stack);
+    mp_stack_at_peak(stack, &peak_objects, &peak_bytes);
     const struct memprof_dump_stack record = {
         .frame = *frame,
         .depth = stack->depth,
         .flags = stack->flags,
         .allocated_samples = stack->allocated.samples,
-        .freed_samples = stack->freed.samples,
+        .freed_samples = freed.samples,
         .allocated_objects = (double)stack->allocated.objects / MP_OBJECTS_ONE,
         .allocated_bytes = (double)stack->allocated.bytes / MP_BYTES_ONE,
-        .freed_objects = (double)stack->freed.objects / MP_OBJECTS_ONE,
-        .freed_bytes = (double)stack->freed.bytes / MP_BYTES_ONE,
+        .freed_objects = (double)freed.objects / MP_OBJECTS_ONE,
+        .freed_bytes = (double)freed.bytes / MP_BYTES_ONE,
+        .peak_objects = (double)peak_objects / MP_OBJECTS_ONE,
+        .peak_bytes = (double)peak_bytes / MP_BYTES_ONE,
     };
     *frame += stack->depth;
     mp_writer_add(&record, sizeof record);
@@ -115,6 +120,7 @@ static void write_sample(const struct mp_live *live, void *context) {
         .stack = mp_stacks_get(live->stack)->number,
         .thread = live->thread,
         .node = live->node,
+        .resizes = live->resizes,
     };
     mp_writer_add(&record, sizeof record);
 }
@@ -192,6 +198,9 @@ static void fill_in(struct memprof_dump_process *process, const struct mp_census
     process->metadata_bytes = stats.metadata_bytes;
     process->profile_bytes = mp_record_bytes();
     process->rss_bytes = mp_maps_resident(pid);
+    uint64_t now_ns = mp_sys_now_ns(), peak_ns;
+    process->peak_bytes = (uint64_t)((double)mp_peak_height(&peak_ns) / MP_BYTES_ONE);
+    process->peak_age_ns = peak_ns && now_ns > peak_ns ? now_ns - peak_ns : 0;
 }
 
 /* ---- nodes ---- */
@@ -300,8 +309,10 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
     for (const struct mp_stack_free *free = stack->frees; free; free = free->next) {
         const struct memprof_dump_free record = {
             .stack = stack->number,
-            .node = free->node,
-            .on = free->on,
+            .node = (uint16_t)free->kind,
+            .on = (uint16_t)(free->kind >> 16),
+            .lifetime = (uint8_t)(free->kind >> 32),
+            .flags = (uint8_t)(free->kind >> 40),
             .samples = free->sums.samples,
             .objects = (double)free->sums.objects / MP_OBJECTS_ONE,
             .bytes = (double)free->sums.bytes / MP_BYTES_ONE,
@@ -318,12 +329,12 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
     } while (0)
 
 uint32_t mp_contents_sections(void) {
-    return mp_numa_is_several() ? 10 : 8;
+    return mp_numa_is_several() ? 10 : 9;
 }
 
 void mp_contents_write(struct memprof_dump_process *process, long pid) {
     static struct mp_census census;
-    uint64_t frame = 0, now_ns = mp_sys_now_ns();
+    uint64_t frame = 0, now_ns = mp_sys_precise_ns();
     mp_census(&census);
     fill_in(process, &census, pid);
     WRITE(MEMPROF_DUMP_PROCESS, struct memprof_dump_process,
@@ -334,8 +345,7 @@ void mp_contents_write(struct memprof_dump_process *process, long pid) {
     WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &now_ns));
     WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
     WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
-    if (!mp_numa_is_several())
-        return;
-    WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
     WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
+    if (mp_numa_is_several())
+        WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
 }

@@ -100,22 +100,40 @@ static void close_gap(struct shard *shard, uint32_t gap) {
     shard->used--;
 }
 
+/* NULL: none is there. */
+static struct mp_live *find(struct shard *shard, uintptr_t address, uint64_t hash) {
+    if (!shard->slots)
+        return NULL;
+    for (uint32_t i = (uint32_t)hash;; i++) {
+        struct mp_live *slot = &shard->slots[i & shard->mask];
+        if (slot->address == address)
+            return slot;
+        if (!slot->address)
+            return NULL;
+    }
+}
+
 bool mp_live_take(uintptr_t address, struct mp_live *sample) {
     uint64_t hash = hash_of(address);
     struct shard *shard = shard_of(hash);
-    bool found = false;
     mp_lock_take(&shard->lock);
-    for (uint32_t i = (uint32_t)hash; shard->slots && shard->slots[i & shard->mask].address; i++) {
-        const struct mp_live *slot = &shard->slots[i & shard->mask];
-        if (slot->address == address) {
-            *sample = *slot;
-            close_gap(shard, i & shard->mask);
-            found = true;
-            break;
-        }
+    struct mp_live *slot = find(shard, address, hash);
+    if (slot) {
+        *sample = *slot;
+        close_gap(shard, (uint32_t)(slot - shard->slots));
     }
     mp_lock_drop(&shard->lock);
-    return found;
+    return slot != NULL;
+}
+
+void mp_live_note_resizes(uintptr_t address, uint16_t resizes) {
+    uint64_t hash = hash_of(address);
+    struct shard *shard = shard_of(hash);
+    mp_lock_take(&shard->lock);
+    struct mp_live *slot = find(shard, address, hash);
+    if (slot)
+        slot->resizes = resizes;
+    mp_lock_drop(&shard->lock);
 }
 
 uint64_t mp_live_count(void) {

@@ -15,13 +15,17 @@ struct mp_live {
     uint32_t stack;  /* handle */
     uint32_t rate;   /* under which it was drawn */
     uint32_t thread; /* number of the heap it came from */
-    uint32_t node;   /* the kernel's number of that one's memory */
+    uint16_t node;   /* the kernel's number of that one's memory */
+    uint16_t resizes;
 };
 
 /* False: no memory for it. */
 bool mp_live_add(const struct mp_live *sample);
 /* False: no sample is there. */
 bool mp_live_take(uintptr_t address, struct mp_live *sample);
+
+/* Of the sample that is there, if any. */
+void mp_live_note_resizes(uintptr_t address, uint16_t resizes);
 
 /* For a copy, or under the locks. */
 uint64_t mp_live_count(void);

@@ -12,6 +12,7 @@
 #include "platform/sys.h"
 #include "profile/chance.h"
 #include "profile/live.h"
+#include "profile/peak.h"
 #include "profile/stacks.h"
 #include "profile/unwind.h"
 #include "record/modules.h"
@@ -36,6 +37,7 @@ static __thread struct {
     unsigned inside;
     struct mp_live moving; /* taken out by `resizing`, until `resized` */
     bool large;            /* the last draw was for a large block */
+    void *moved_to;        /* by realloc, what is being freed */
 } here __attribute__((tls_model("initial-exec")));
 
 bool mp_sampler_is_inside_sigsafe(void) {
@@ -145,17 +147,29 @@ static void record(struct mp_live *sample) {
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
     }
-    mp_stack_add(&mp_stacks_get(sample->stack)->allocated, weight_of(sample), sample->size);
+    uint64_t bytes =
+        mp_stack_allocated(mp_stacks_get(sample->stack), weight_of(sample), sample->size);
+    mp_peak_change(mp_tls.heap, (int64_t)bytes);
 }
 
-static void forget(const struct mp_live *sample) {
-    struct mp_stack *stack = mp_stacks_get(sample->stack);
-    mp_stack_add(&stack->freed, weight_of(sample), sample->size);
-    if (MP_LIKELY(mp_numa_count() == 1))
-        return;
-    struct mp_stack_sums *sums = mp_stack_freed_on(stack, sample->node, mp_numa_number_here());
-    if (sums)
-        mp_stack_add(sums, weight_of(sample), sample->size);
+static uint16_t one_more(uint16_t count) {
+    return count < UINT16_MAX ? count + 1 : count;
+}
+
+static uint8_t bits_of(uint64_t number) {
+    return number ? (uint8_t)(64 - __builtin_clzll(number)) : 0;
+}
+
+static void forget(const struct mp_live *sample, uint8_t flags) {
+    uint64_t now = mp_sys_precise_ns();
+    if (sample->thread != (mp_tls.heap ? mp_tls.heap->number : 0))
+        flags |= MEMPROF_FREE_ELSEWHERE;
+    mp_free_kind kind =
+        mp_free_kind_of(sample->node, (uint16_t)mp_numa_number_here(),
+                        bits_of(now > sample->born_ns ? now - sample->born_ns : 0), flags);
+    uint64_t bytes =
+        mp_stack_freed(mp_stacks_get(sample->stack), kind, weight_of(sample), sample->size);
+    mp_peak_change(mp_tls.heap, -(int64_t)bytes);
 }
 
 static void sampled(void *block, void *place, size_t size, size_t usable) {
@@ -165,10 +179,10 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .size = size,
         .coin = usable,
         .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
-        .born_ns = mp_sys_now_ns(),
+        .born_ns = mp_sys_precise_ns(),
         .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
         .thread = mp_tls.heap ? mp_tls.heap->number : 0,
-        .node = mp_numa_number_here(),
+        .node = (uint16_t)mp_numa_number_here(),
     };
     if (!here.large)
         pay(mp_tls.heap, sample.born_ns);
@@ -184,9 +198,16 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
 static void freed(void *block) {
     struct mp_live sample;
     mp_sampler_enter();
-    if (mp_live_take((uintptr_t)block, &sample))
-        forget(&sample);
+    if (mp_live_take((uintptr_t)block, &sample)) {
+        forget(&sample, here.moved_to ? MEMPROF_FREE_RESIZED : 0);
+        if (here.moved_to)
+            mp_live_note_resizes((uintptr_t)here.moved_to, one_more(sample.resizes));
+    }
     mp_sampler_leave();
+}
+
+static void moving(void *to) {
+    here.moved_to = to;
 }
 
 static void resizing(void *block) {
@@ -204,9 +225,9 @@ static int resized(void *block, size_t size, size_t usable) {
         /* It was dropped; let it be, as a sample without a record. */
     } else if (!block) {
         if (!mp_live_add(sample))
-            forget(sample);
+            forget(sample, 0);
     } else {
-        forget(sample);
+        forget(sample, MEMPROF_FREE_RESIZED);
         if (usable < sample->coin)
             still = mp_chance_toss(stream_of(mp_tls.heap),
                                    mp_chance_of(usable, sample->rate) /
@@ -215,7 +236,10 @@ static int resized(void *block, size_t size, size_t usable) {
         sample->size = size;
         sample->coin = usable;
         sample->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
-        sample->born_ns = mp_sys_now_ns();
+        sample->born_ns = mp_sys_precise_ns();
+        sample->thread = mp_tls.heap ? mp_tls.heap->number : 0;
+        sample->node = (uint16_t)mp_numa_number_here();
+        sample->resizes = one_more(sample->resizes);
         if (still)
             record(sample);
     }
@@ -247,6 +271,7 @@ void mp_sampler_start(void) {
     mp_hooks.freed = freed;
     mp_hooks.resizing = resizing;
     mp_hooks.resized = resized;
+    mp_hooks.moving = moving;
     mp_heap_arm();
 }
 

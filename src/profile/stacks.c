@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "heap/arena.h"
 #include "platform/lock.h"
+#include "profile/peak.h"
 #include "record/memory.h"
 
 /* Stacks stand one behind the other in chunks; a handle is a chunk's number and a place in it, in
@@ -135,30 +135,120 @@ uint32_t mp_stacks_find(const uint64_t *frames, unsigned depth, unsigned flags) 
     return handle;
 }
 
-static struct mp_stack_free *look_for(struct mp_stack_free *first, uint32_t node, uint32_t on) {
-    while (first && (first->node != node || first->on != on))
-        first = first->next;
-    return first;
+/* ---- sums ---- */
+
+/* Entries stand one behind the other in chunks of their own, and stay. */
+#define FREES_CHUNK ((size_t)64 << 10)
+static char *frees_at, *frees_end;
+
+static struct mp_stack_free *new_free(void) {
+    if ((size_t)(frees_end - frees_at) < sizeof(struct mp_stack_free)) {
+        char *chunk = mp_record_alloc(FREES_CHUNK);
+        if (!chunk)
+            return NULL;
+        frees_at = chunk;
+        frees_end = chunk + FREES_CHUNK;
+    }
+    struct mp_stack_free *entry = (struct mp_stack_free *)(void *)frees_at;
+    frees_at += sizeof *entry;
+    return entry;
 }
 
-/* Acquire and release: who sees an entry sees what is in it. */
-struct mp_stack_sums *mp_stack_freed_on(struct mp_stack *stack, uint32_t node, uint32_t on) {
+static struct mp_stack_free *look_for(struct mp_stack_free *entry, mp_free_kind kind) {
+    while (entry && entry->kind != kind)
+        entry = entry->next;
+    return entry;
+}
+
+/* NULL: no memory. Acquire and release: who sees an entry sees what is in it. */
+static struct mp_stack_free *free_of_kind(struct mp_stack *stack, mp_free_kind kind) {
     struct mp_stack_free *first = atomic_load_explicit(&stack->frees, memory_order_acquire);
-    struct mp_stack_free *entry = look_for(first, node, on);
+    struct mp_stack_free *entry = look_for(first, kind);
     if (entry)
-        return &entry->sums;
+        return entry;
     mp_lock_take(&stacks_lock);
     first = atomic_load_explicit(&stack->frees, memory_order_relaxed);
-    entry = look_for(first, node, on);
-    if (!entry && (entry = mp_meta_alloc(sizeof *entry))) {
+    entry = look_for(first, kind);
+    if (!entry && (entry = new_free())) {
         entry->next = first;
-        entry->node = node;
-        entry->on = on;
+        entry->kind = kind;
         atomic_store_explicit(&stack->frees, entry, memory_order_release);
     }
     mp_lock_drop(&stacks_lock);
-    return entry ? &entry->sums : NULL;
+    return entry;
 }
+
+static uint64_t add_to(struct mp_stack_sums *sums, double weight, uint64_t size) {
+    uint64_t objects = (uint64_t)(weight * MP_OBJECTS_ONE + 0.5);
+    uint64_t bytes = (uint64_t)(weight * (double)size * MP_BYTES_ONE + 0.5);
+    atomic_fetch_add_explicit(&sums->samples, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sums->objects, objects, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sums->bytes, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+static void join(struct mp_stack_totals *to, const struct mp_stack_sums *from) {
+    to->samples += atomic_load_explicit(&from->samples, memory_order_relaxed);
+    to->objects += atomic_load_explicit(&from->objects, memory_order_relaxed);
+    to->bytes += atomic_load_explicit(&from->bytes, memory_order_relaxed);
+}
+
+struct mp_stack_totals mp_stack_freed_in_all(const struct mp_stack *stack) {
+    struct mp_stack_totals all = {0};
+    const struct mp_stack_free *entry = atomic_load_explicit(&stack->frees, memory_order_acquire);
+    join(&all, &stack->freed);
+    for (; entry; entry = entry->next)
+        join(&all, &entry->sums);
+    return all;
+}
+
+static uint64_t difference(uint64_t more, uint64_t less) {
+    return more > less ? more - less : 0;
+}
+
+/* Others may be adding. */
+static void live_now(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes) {
+    struct mp_stack_totals freed = mp_stack_freed_in_all(stack);
+    *objects = difference(atomic_load_explicit(&stack->allocated.objects, memory_order_relaxed),
+                          freed.objects);
+    *bytes = difference(atomic_load_explicit(&stack->allocated.bytes, memory_order_relaxed),
+                        freed.bytes);
+}
+
+static void before_change(struct mp_stack *stack) {
+    uint64_t objects, bytes;
+    uint32_t now = mp_peak_number();
+    uint32_t seen = atomic_load_explicit(&stack->peak, memory_order_relaxed);
+    if (MP_LIKELY(seen == now) ||
+        !atomic_compare_exchange_strong_explicit(&stack->peak, &seen, now, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return;
+    live_now(stack, &objects, &bytes);
+    atomic_store_explicit(&stack->peak_objects, objects, memory_order_relaxed);
+    atomic_store_explicit(&stack->peak_bytes, bytes, memory_order_relaxed);
+}
+
+uint64_t mp_stack_allocated(struct mp_stack *stack, double weight, uint64_t size) {
+    before_change(stack);
+    return add_to(&stack->allocated, weight, size);
+}
+
+uint64_t mp_stack_freed(struct mp_stack *stack, mp_free_kind kind, double weight, uint64_t size) {
+    struct mp_stack_free *entry = free_of_kind(stack, kind);
+    before_change(stack);
+    return add_to(entry ? &entry->sums : &stack->freed, weight, size);
+}
+
+void mp_stack_at_peak(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes) {
+    if (stack->peak == mp_peak_number()) {
+        *objects = stack->peak_objects;
+        *bytes = stack->peak_bytes;
+    } else {
+        live_now(stack, objects, bytes);
+    }
+}
+
+/* ---- all of them ---- */
 
 uint32_t mp_stacks_count(void) {
     return atomic_load_explicit(&stack_count, memory_order_acquire);

@@ -22,10 +22,18 @@ struct mp_stack_sums {
     _Atomic(uint64_t) bytes;
 };
 
-/* What was freed of a stack's blocks, by nodes; where there are several. The kernel's numbers. */
+/* What the frees of a stack's blocks can have in common, in one number: whose memory it was and
+ * where it was freed (the kernel's numbers of nodes), bits of the lifetime's nanoseconds,
+ * MEMPROF_FREE_*. */
+typedef uint64_t mp_free_kind;
+static inline mp_free_kind mp_free_kind_of(uint16_t node, uint16_t on, uint8_t lifetime,
+                                           uint8_t flags) {
+    return node | (uint64_t)on << 16 | (uint64_t)lifetime << 32 | (uint64_t)flags << 40;
+}
+
 struct mp_stack_free {
     struct mp_stack_free *next;
-    uint32_t node, on; /* whose memory it was, and where the thread ran that freed it */
+    mp_free_kind kind;
     struct mp_stack_sums sums;
 };
 
@@ -33,9 +41,11 @@ struct mp_stack {
     uint32_t hash;
     uint32_t number; /* from 0, in the order of arrival */
     uint16_t depth;
-    uint16_t flags; /* MEMPROF_STACK_* */
-    uint32_t unused;
-    struct mp_stack_sums allocated, freed;
+    uint16_t flags;         /* MEMPROF_STACK_* */
+    _Atomic(uint32_t) peak; /* the height that the next two are of, or a later one: peak.h */
+    struct mp_stack_sums allocated;
+    struct mp_stack_sums freed; /* for which there was no entry; see mp_stack_freed_in_all */
+    _Atomic(uint64_t) peak_objects, peak_bytes;
     _Atomic(struct mp_stack_free *) frees;
     uint64_t frames[];
 };
@@ -44,16 +54,19 @@ struct mp_stack {
 uint32_t mp_stacks_find(const uint64_t *frames, unsigned depth, unsigned flags);
 struct mp_stack *mp_stacks_get(uint32_t handle);
 
-static inline void mp_stack_add(struct mp_stack_sums *sums, double weight, uint64_t size) {
-    uint64_t objects = (uint64_t)(weight * MP_OBJECTS_ONE + 0.5);
-    uint64_t bytes = (uint64_t)(weight * (double)size * MP_BYTES_ONE + 0.5);
-    atomic_fetch_add_explicit(&sums->samples, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sums->objects, objects, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sums->bytes, bytes, memory_order_relaxed);
-}
+/* A block of `size` bytes that counts as `weight` has come, or has gone in that way; returns what
+ * it comes to in MP_BYTES_ONE. */
+uint64_t mp_stack_allocated(struct mp_stack *stack, double weight, uint64_t size);
+uint64_t mp_stack_freed(struct mp_stack *stack, mp_free_kind kind, double weight, uint64_t size);
 
-/* Where that is added up; NULL: no memory. */
-struct mp_stack_sums *mp_stack_freed_on(struct mp_stack *stack, uint32_t node, uint32_t on);
+/* What has been freed of it: entries and what has none. */
+struct mp_stack_totals {
+    uint64_t samples, objects, bytes;
+};
+struct mp_stack_totals mp_stack_freed_in_all(const struct mp_stack *stack);
+
+/* What it held when the heap was at its highest; for a copy. */
+void mp_stack_at_peak(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes);
 
 /* Every stack in the order of their numbers; for a copy, or under the locks. */
 uint32_t mp_stacks_count(void);

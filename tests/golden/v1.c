@@ -6,7 +6,10 @@
 
 #include "build_dump.h"
 
-#define SAMPLE_V1    56u /* before samples had a node */
+/* What records were at first. */
+#define PROCESS_V1   184u
+#define STACK_V1     64u
+#define SAMPLE_V1    56u
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A frame as dump.h packs it; `module` counts from 1, 0: in none. */
@@ -45,6 +48,8 @@ static uint8_t *golden(bool nodes, size_t *size) {
         .metadata_bytes = 262144,
         .profile_bytes = 196608,
         .rss_bytes = 7340032,
+        .peak_bytes = 9437184,
+        .peak_age_ns = 20000000000,
     };
     const struct memprof_dump_module modules[] = {
         {
@@ -95,6 +100,8 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .allocated_bytes = 5242880.25,
             .freed_objects = 72,
             .freed_bytes = 4194304,
+            .peak_objects = 40,
+            .peak_bytes = 3145728,
         },
         {
             .frame = 3,
@@ -106,6 +113,8 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .allocated_bytes = 4194304,
             .freed_objects = 4,
             .freed_bytes = 4194304,
+            .peak_objects = 4,
+            .peak_bytes = 4194304,
         },
         {
             .frame = 6,
@@ -137,6 +146,7 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .stack = 0,
             .thread = 4243,
             .node = 2,
+            .resizes = 3,
         },
         {
             .serial = 25,
@@ -226,16 +236,38 @@ static uint8_t *golden(bool nodes, size_t *size) {
         },
     };
     const struct memprof_dump_free frees[] = {
-        {.stack = 0, .node = 0, .on = 0, .samples = 10, .objects = 40, .bytes = 2097152},
-        {.stack = 0, .node = 0, .on = 2, .samples = 8, .objects = 32, .bytes = 2097152},
-        {.stack = 1, .node = 2, .on = 0, .samples = 4, .objects = 4, .bytes = 4194304},
+        {
+            .stack = 0,
+            .lifetime = 10,
+            .samples = 10,
+            .objects = 40,
+            .bytes = 2097152,
+        },
+        {
+            .stack = 0,
+            .on = 2,
+            .lifetime = 30,
+            .flags = MEMPROF_FREE_ELSEWHERE,
+            .samples = 8,
+            .objects = 32,
+            .bytes = 2097152,
+        },
+        {
+            .stack = 1,
+            .node = 2,
+            .lifetime = 0,
+            .flags = MEMPROF_FREE_RESIZED,
+            .samples = 4,
+            .objects = 4,
+            .bytes = 4194304,
+        },
     };
     const struct build_section sections[] = {
-        {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, 0},
+        {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, nodes ? 0 : PROCESS_V1},
         build_texts_section(&texts),
         {MEMPROF_DUMP_MODULES, sizeof *modules, COUNT(modules), modules, 0},
         {MEMPROF_DUMP_FRAMES, sizeof *frames, COUNT(frames), frames, 0},
-        {MEMPROF_DUMP_STACKS, sizeof *stacks, COUNT(stacks), stacks, 0},
+        {MEMPROF_DUMP_STACKS, sizeof *stacks, COUNT(stacks), stacks, nodes ? 0 : STACK_V1},
         {MEMPROF_DUMP_SAMPLES, sizeof *samples, COUNT(samples), samples, nodes ? 0 : SAMPLE_V1},
         {MEMPROF_DUMP_CLASSES, sizeof *classes, COUNT(classes), classes, 0},
         {MEMPROF_DUMP_MAPS, sizeof *maps, COUNT(maps), maps, 0},

@@ -91,6 +91,18 @@ def totals(dump, flight=0):
             yield 'sample %d has the weight %g' % (sample['serial'], heapfile.weight(sample))
 
 
+def frees(dump):
+    """That FREES divides up what STACKS says was freed."""
+    sums = [[0, 0, 0] for _ in dump.stacks]
+    for free in dump.frees:
+        for i, field in enumerate(('samples', 'objects', 'bytes')):
+            sums[free['stack']][i] += free[field]
+    for stack, found in zip(dump.stacks, sums):
+        said = [stack['freed_samples'], stack['freed_objects'], stack['freed_bytes']]
+        if said != found:
+            yield '%s freed by STACKS, %s by FREES' % (said, found)
+
+
 def check_program(label, library, program, *args):
     """All dumps of a program: each as it was counted, and one early count in all of them."""
     wrong_sites, wrong_totals, earlier = [], [], set()
@@ -101,6 +113,7 @@ def check_program(label, library, program, *args):
         where = os.path.basename(path) + ': '
         wrong_sites += [where + wrong for wrong in differences(dump, names, sites)]
         wrong_totals += [where + wrong for wrong in totals(dump)]
+        wrong_totals += [where + wrong for wrong in frees(dump)]
         earlier.add(early(dump))
         dumps += 1
         objects += sum(site.allocated_objects for site in sites.values())

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 KINDS = {1: 'process', 2: 'strings', 3: 'modules', 4: 'frames', 5: 'stacks', 6: 'samples',
-         7: 'classes', 8: 'maps'}
+         7: 'classes', 8: 'maps', 9: 'nodes', 10: 'frees'}
 
 PROCESS = ('time_ns start_time_ns uptime_ns pid parent_pid uid dump_number exe command host library '
            'rate seed unwinder depth page_size threads samples_taken samples_dropped pause_ns '
@@ -14,6 +14,8 @@ PROCESS = ('time_ns start_time_ns uptime_ns pid parent_pid uid dump_number exe c
 
 RECORDS = {
     'process': ('<3Q8I2Q4I12Q', PROCESS),
+    'frees': ('<I2H2BHIQ2d', 'stack node on lifetime flags reserved reserved2 samples objects '
+                             'bytes'.split()),
     'modules': ('<3Q3I36s', 'start end bias path flags build_id_size build_id'.split()),
     'stacks': ('<Q2I2Q4d', 'frame depth flags allocated_samples freed_samples allocated_objects '
                            'allocated_bytes freed_objects freed_bytes'.split()),

@@ -73,11 +73,13 @@ START_TEST(a_field_that_cannot_be_is_refused_by_name) {
 END_TEST
 
 START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
-    FIELD(SAMPLES, 0, sample, reserved, 1, "a reserved field is not zero");
+    FIELD(STACKS, 0, stack, peak_objects, 0x7ff0000000000000, "not a number of objects");
+    FIELD(STACKS, 2, stack, peak_bytes, 0xbff0000000000000, "not a number of bytes");
     FIELD(NODES, 1, node, node, 0, "node 0 stands behind node 0");
     FIELD(NODES, 2, node, node, 1, "node 1 stands behind node 2");
     FIELD(FREES, 1, free, stack, 3, "stack 3 of 3");
     FIELD(FREES, 0, free, reserved, 7, "a reserved field is not zero");
+    FIELD(FREES, 0, free, lifetime, 65, "a lifetime of 65 bits");
     FIELD(FREES, 2, free, objects, 0xbff0000000000000, "not a number of objects");
     FIELD(FREES, 2, free, bytes, 0x7ff8000000000000, "not a number of bytes");
 }

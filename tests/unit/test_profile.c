@@ -166,7 +166,7 @@ static void *find_all(void *context) {
     for (uint32_t i = 0; i < SHARED; i++) {
         unsigned depth = make_frames(i, frames);
         mine[i] = mp_stacks_find(frames, depth, 0);
-        mp_stack_add(&mp_stacks_get(mine[i])->allocated, 1, i);
+        mp_stack_allocated(mp_stacks_get(mine[i]), 1, i);
     }
     return NULL;
 }

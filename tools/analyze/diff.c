@@ -76,13 +76,18 @@ static void add_samples(struct sites *sites) {
     free(b);
 }
 
-static void add_total(const struct memprof_dump_stack *stack, const struct dump *dump,
-                      struct site *site) {
-    struct pile pile =
-        pile_of_totals(stack->allocated_samples, stack->allocated_objects, stack->allocated_bytes);
+static void join_total(struct site *site, const struct dump *dump, uint64_t samples, double objects,
+                       double bytes) {
+    struct pile pile = pile_of_totals(samples, objects, bytes);
     if (dump->process->rate == 1)
         pile.bytes_variance = pile.objects_variance = 0;
     pile_join(&site->live[SITE_NEW], &pile);
+}
+
+static void add_total(const struct memprof_dump_stack *stack, const struct dump *dump,
+                      struct site *site) {
+    join_total(site, dump, stack->allocated_samples, stack->allocated_objects,
+               stack->allocated_bytes);
 }
 
 static void add_totals(struct sites *sites) {
@@ -93,10 +98,24 @@ static void add_totals(struct sites *sites) {
     }
 }
 
+/* How many samples there were then is not known: as many as they would be of all. */
+static void add_peaks(struct sites *sites) {
+    const struct dump *dump = sites->dumps[SITE_NEW];
+    for (uint32_t i = 0; i < dump->stack_count; i++) {
+        const struct memprof_dump_stack *stack = &dump->stacks[i];
+        if (!(stack->peak_objects > 0) || !(stack->allocated_objects > 0))
+            continue;
+        double share = stack->peak_objects / stack->allocated_objects;
+        double samples = ceil(share * (double)stack->allocated_samples);
+        join_total(sites_of_stack(sites, SITE_NEW, i), dump, samples < 1 ? 1 : (uint64_t)samples,
+                   stack->peak_objects, stack->peak_bytes);
+    }
+}
+
 /* What is live and what was freed are known by node, where there are several. */
 static void add_totals_by_node(struct sites *sites) {
     const struct dump *dump = sites->dumps[SITE_NEW];
-    if (dump->node_count == 0) {
+    if (dump->free_count == 0) { /* perhaps an older file */
         for (uint32_t i = 0; i < dump->stack_count; i++) {
             if (dump->stacks[i].allocated_samples > 0)
                 add_total(&dump->stacks[i], dump, sites_of_node(sites, SITE_NEW, i, 0));
@@ -283,28 +302,52 @@ static void sort(struct view *view) {
 
 static void add_all(struct view *view) {
     bool by_node = view->options.by == SITE_BY_NODE;
-    if (view->options.allocated) {
+    switch (view->options.of) {
+    case VIEW_ALLOCATED:
         if (by_node)
             add_totals_by_node(&view->sites);
         else
             add_totals(&view->sites);
-        return;
+        break;
+    case VIEW_PEAK:
+        add_peaks(&view->sites);
+        break;
+    case VIEW_LIFETIMES:
+        sites_add_lifetimes(&view->sites, SITE_NEW);
+        break;
+    case VIEW_LIVE:
+        add_samples(&view->sites);
+        if (by_node && view->old)
+            sites_add_frees(&view->sites, SITE_OLD);
+        if (by_node)
+            sites_add_frees(&view->sites, SITE_NEW);
+        break;
     }
-    add_samples(&view->sites);
-    if (by_node && view->old)
-        sites_add_frees(&view->sites, SITE_OLD);
-    if (by_node)
-        sites_add_frees(&view->sites, SITE_NEW);
+}
+
+/* What a dump does not tell. */
+static int check_options(const struct view_options *options, struct tool_error *error) {
+    static const char *const names[] = {
+        [VIEW_ALLOCATED] = "--allocated: what was allocated",
+        [VIEW_PEAK] = "--peak: what was live at the peak",
+        [VIEW_LIFETIMES] = "--lifetimes: what was freed",
+    };
+    bool by_class = options->by == SITE_BY_CLASS;
+    if (options->of != VIEW_LIVE && by_class)
+        return tool_fail(error, "%s is not known by class", names[options->of]);
+    if (options->of == VIEW_PEAK && options->by == SITE_BY_NODE)
+        return tool_fail(error, "%s is not known by node", names[options->of]);
+    if (by_class && (options->focus || options->ignore))
+        return tool_fail(error, "--focus and --ignore: size classes have no functions");
+    return 0;
 }
 
 int view_make(struct view *view, const struct dump *old, const struct dump *new,
               const struct view_options *options, struct tool_error *error) {
     *view = (struct view){.options = *options, .old = old, .new = new};
     bool by_class = options->by == SITE_BY_CLASS;
-    if (options->allocated && by_class)
-        return tool_fail(error, "--allocated: what was allocated is not known by class");
-    if (by_class && (options->focus || options->ignore))
-        return tool_fail(error, "--focus and --ignore: size classes have no functions");
+    if (check_options(options, error) < 0)
+        return -1;
     sites_begin(&view->sites, options->by, old, new);
     add_all(view);
     double z = estimate_z(options->confidence);

@@ -19,6 +19,13 @@ enum site_sort {
 
 bool site_parse_sort(const char *text, enum site_sort *out);
 
+enum view_of {
+    VIEW_LIVE,
+    VIEW_ALLOCATED, /* all since the start, freed or not */
+    VIEW_PEAK,      /* what was live when the heap was at its highest */
+    VIEW_LIFETIMES, /* what was freed, and how long it had lived */
+};
+
 struct view_options {
     enum site_by by;
     enum site_sort sort;
@@ -26,7 +33,7 @@ struct view_options {
     uint64_t min_bytes;   /* sites below are left out; of the difference, where there are two */
     const regex_t *focus; /* NULL: all */
     const regex_t *ignore;
-    bool allocated; /* of one dump: all since the start, in place of what is live */
+    enum view_of of; /* one dump */
 };
 
 struct view {

@@ -1,5 +1,6 @@
 #include "analyze/sites.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,8 +74,10 @@ void sites_free(struct sites *sites) {
         free(sites->of_stack[side]);
         free(sites->class_sizes[side]);
     }
-    for (size_t i = 0; i < sites->count; i++)
+    for (size_t i = 0; i < sites->count; i++) {
         free(sites->list[i].freed);
+        free(sites->list[i].lifetimes);
+    }
     free(sites->list);
     free(sites->places);
     tool_index_free(&sites->index);
@@ -326,6 +329,37 @@ void sites_add_frees(struct sites *sites, int side) {
         struct pile pile = pile_of_totals(record->samples, record->objects, record->bytes);
         pile_join(freed_on(site, side, record->on), &pile);
     }
+}
+
+void sites_add_lifetimes(struct sites *sites, int side) {
+    const struct dump *dump = sites->dumps[side];
+    for (size_t i = 0; i < dump->free_count; i++) {
+        const struct memprof_dump_free *record = &dump->frees[i];
+        struct site *site = sites->by == SITE_BY_NODE
+                                ? sites_of_node(sites, side, record->stack, record->node)
+                                : sites_of_stack(sites, side, record->stack);
+        struct pile pile = pile_of_totals(record->samples, record->objects, record->bytes);
+        if (dump->process->rate == 1)
+            pile.bytes_variance = pile.objects_variance = 0;
+        pile_join(&site->live[side], &pile);
+        if (!site->lifetimes)
+            site->lifetimes = tool_alloc(1, sizeof *site->lifetimes);
+        site->lifetimes->objects[record->lifetime] += record->objects;
+        if (record->flags & MEMPROF_FREE_ELSEWHERE)
+            site->lifetimes->elsewhere += record->objects;
+        if (record->flags & MEMPROF_FREE_RESIZED)
+            site->lifetimes->resized += record->objects;
+    }
+}
+
+double sites_lived(const struct site_lifetimes *lifetimes, double share) {
+    double all = 0, sum = 0;
+    int step = 0;
+    for (int i = 0; i < SITE_LIFETIMES; i++)
+        all += lifetimes->objects[i];
+    while (step < SITE_LIFETIMES - 1 && (sum += lifetimes->objects[step]) < share * all)
+        step++;
+    return step ? ldexp(0.75, step) : 0;
 }
 
 const struct frame_list *sites_frames(struct sites *sites, const struct site *site) {

@@ -38,6 +38,13 @@ struct site_freed {
     struct pile pile[SITE_SIDES];
 };
 
+/* Of what was freed: estimates of objects. */
+#define SITE_LIFETIMES 65
+struct site_lifetimes {
+    double objects[SITE_LIFETIMES]; /* [n]: that lived 2^(n-1) to 2^n - 1 ns; [0]: none */
+    double elsewhere, resized;      /* freed by other threads; by realloc */
+};
+
 struct site {
     uint64_t id;             /* names it in every run of the same binaries */
     const struct dump *dump; /* the newest that has it, */
@@ -51,6 +58,7 @@ struct site {
     struct pile changed[SITE_SIDES]; /* of these, what only the old has, and only the new */
     struct site_freed *freed;        /* by node: ever, in the order of `on` */
     size_t freed_count;
+    struct site_lifetimes *lifetimes; /* where they are asked for; NULL: nothing was freed */
 
     /* What analyze/diff.c makes of it. Bytes as requested; by class, exact and as rounded. */
     double old_bytes, new_bytes, bytes, objects;
@@ -101,6 +109,11 @@ bool sites_are_stacks(enum site_by by);
 
 /* Adds what was freed, by node. */
 void sites_add_frees(struct sites *sites, int side);
+
+/* Adds what was freed, with how long it lived, by anything but class. */
+void sites_add_lifetimes(struct sites *sites, int side);
+/* The time that this share of them did not outlive, in nanoseconds, by the middle of its step. */
+double sites_lived(const struct site_lifetimes *lifetimes, double share);
 
 /* Whether two dumps are of one process: numbers of samples mean the same in both. */
 bool sites_same_process(const struct dump *a, const struct dump *b);

@@ -9,6 +9,8 @@ static const char help[] =
     "\n"
     "  --live               what was live when the dump was made (default)\n"
     "  --allocated          all that was allocated since the start, freed or not\n"
+    "  --peak               what was live when the heap was at its highest\n"
+    "  --lifetimes          what was freed, how long it lived, and who freed it\n"
     "  --by WHAT            stack (default), function, module, class, node\n"
     "  --focus RE           only where a function or a module's path matches\n"
     "  --ignore RE          not where one matches\n"
@@ -19,12 +21,14 @@ static const char help[] =
     "  -o, --output FILE    write there\n"
     "  --help               show this\n";
 
-enum { OPTION_LIVE = VIEW_OPTION_OWN, OPTION_ALLOCATED };
+enum { OPTION_LIVE = VIEW_OPTION_OWN, OPTION_ALLOCATED, OPTION_PEAK, OPTION_LIFETIMES };
 
 static const struct option long_options[] = {
     VIEW_OPTIONS,
     {"live", no_argument, NULL, OPTION_LIVE},
     {"allocated", no_argument, NULL, OPTION_ALLOCATED},
+    {"peak", no_argument, NULL, OPTION_PEAK},
+    {"lifetimes", no_argument, NULL, OPTION_LIFETIMES},
     {0},
 };
 
@@ -38,10 +42,16 @@ int show_parse(int argc, char **argv, struct show_options *options, struct tool_
     while ((option = getopt_long(argc, argv, ":o:", long_options, NULL)) != -1) {
         switch (option) {
         case OPTION_LIVE:
-            options->shared.view.allocated = false;
+            options->shared.view.of = VIEW_LIVE;
             break;
         case OPTION_ALLOCATED:
-            options->shared.view.allocated = true;
+            options->shared.view.of = VIEW_ALLOCATED;
+            break;
+        case OPTION_PEAK:
+            options->shared.view.of = VIEW_PEAK;
+            break;
+        case OPTION_LIFETIMES:
+            options->shared.view.of = VIEW_LIFETIMES;
             break;
         case VIEW_OPTION_HELP:
             options->help = true;

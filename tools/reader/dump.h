@@ -35,7 +35,7 @@ struct dump {
     size_t map_count;
     const struct memprof_dump_node *nodes; /* none: one node, or an older file */
     size_t node_count;
-    const struct memprof_dump_free *frees;
+    const struct memprof_dump_free *frees; /* none: an older file */
     size_t free_count;
     const char *strings; /* ends with a NUL; see dump_text */
     size_t strings_size;

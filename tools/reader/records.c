@@ -183,6 +183,10 @@ static int check_stacks(const struct dump_check *check, const struct dump *dump)
             return BAD(kind, i, stack, freed_objects, "not a number of objects");
         if (!is_estimate(s->freed_bytes))
             return BAD(kind, i, stack, freed_bytes, "not a number of bytes");
+        if (!is_estimate(s->peak_objects))
+            return BAD(kind, i, stack, peak_objects, "not a number of objects");
+        if (!is_estimate(s->peak_bytes))
+            return BAD(kind, i, stack, peak_bytes, "not a number of bytes");
     }
     return 0;
 }
@@ -198,8 +202,6 @@ static int check_samples(const struct dump_check *check, const struct dump *dump
             return BAD(kind, i, sample, rate, "a sample with no chance to be one: rate is 0");
         if (s->stack >= dump->stack_count)
             return BAD(kind, i, sample, stack, "stack %u of %zu", s->stack, dump->stack_count);
-        if (s->reserved != 0)
-            return BAD(kind, i, sample, reserved, "a reserved field is not zero");
     }
     return 0;
 }
@@ -253,7 +255,9 @@ static int check_frees(const struct dump_check *check, const struct dump *dump) 
         const free *f = &dump->frees[i];
         if (f->stack >= dump->stack_count)
             return BAD(kind, i, free, stack, "stack %u of %zu", f->stack, dump->stack_count);
-        if (f->reserved != 0)
+        if (f->lifetime > 64)
+            return BAD(kind, i, free, lifetime, "a lifetime of %u bits", f->lifetime);
+        if (f->reserved != 0 || f->reserved2 != 0)
             return BAD(kind, i, free, reserved, "a reserved field is not zero");
         if (!is_estimate(f->objects))
             return BAD(kind, i, free, objects, "not a number of objects");

@@ -1,4 +1,5 @@
 /* JSON, as the manual pages state it: every key is there, what is unknown is null. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,6 +73,21 @@ static void freed(FILE *stream, const struct view *view, const struct site *site
     fputs("],", stream);
 }
 
+/* Only steps in which something was freed. */
+static void lifetimes(FILE *stream, const struct view *view, const struct site *site) {
+    if (view->options.of != VIEW_LIFETIMES || !site->lifetimes)
+        return;
+    const struct site_lifetimes *lived = site->lifetimes;
+    fputs("\"lifetimes\":[", stream);
+    for (int i = 0, shown = 0; i < SITE_LIFETIMES; i++) {
+        if (lived->objects[i] > 0)
+            fprintf(stream, "%s{\"below_ns\":%.0f,\"objects\":%lld}", shown++ ? "," : "",
+                    ldexp(1, i), (long long)tool_integer(lived->objects[i]));
+    }
+    fprintf(stream, "],\"freed_by_others\":%lld,\"resized\":%lld,",
+            (long long)tool_integer(lived->elsewhere), (long long)tool_integer(lived->resized));
+}
+
 static void sites(FILE *stream, struct view *view) {
     fputs("\"sites\":[", stream);
     for (size_t i = 0; i < view->count; i++) {
@@ -90,6 +106,7 @@ static void sites(FILE *stream, struct view *view) {
                     "\"slope_bytes_per_hour\":null,\"p_value\":null,",
                     (long long)figures.old_bytes, (long long)figures.new_bytes);
         freed(stream, view, site);
+        lifetimes(stream, view, site);
         frames(stream, view, site);
     }
     fputs("],\n", stream);
@@ -171,8 +188,8 @@ void render_json(FILE *stream, struct view *view) {
                 (long long)minus(new->live_objects, old->live_objects),
                 (long long)minus(new->rss_bytes, old->rss_bytes));
     } else {
-        fprintf(stream, "{\"format\":\"memprof-show/1\",\n\"of\":\"%s\",\n\"dump\":",
-                view->options.allocated ? "allocated" : "live");
+        fprintf(stream,
+                "{\"format\":\"memprof-show/1\",\n\"of\":\"%s\",\n\"dump\":", render_of(view));
         dump(stream, view->new);
         fputs(",\n", stream);
     }

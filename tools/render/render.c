@@ -48,6 +48,11 @@ struct render_figures render_figures(const struct view *view, const struct site 
     return figures;
 }
 
+const char *render_of(const struct view *view) {
+    static const char *const names[] = {"live", "allocated", "peak", "lifetimes"};
+    return names[view->options.of];
+}
+
 const char *render_class(char out[TOOL_NUMBER], uint64_t size) {
     if (size > 0)
         snprintf(out, TOOL_NUMBER, "blocks of %llu bytes", (unsigned long long)size);

@@ -35,6 +35,9 @@ struct render_figures {
 struct render_figures render_figures(const struct view *view, const struct site *site);
 
 /* "blocks of 64 bytes" */
+/* What a view of one dump is of, in a word. */
+const char *render_of(const struct view *view);
+
 const char *render_class(char out[TOOL_NUMBER], uint64_t size);
 
 /* A frame's short name: its function, or "module+0x1234", or an address. */

@@ -137,6 +137,12 @@ static void head_of_two(const struct page *page) {
 }
 
 static void head_of_one(const struct page *page) {
+    static const char *const titles[] = {
+        [VIEW_LIVE] = "Who holds the live memory:",
+        [VIEW_ALLOCATED] = "Allocated since the start, freed or not:",
+        [VIEW_PEAK] = "Who held the memory at the peak:",
+        [VIEW_LIFETIMES] = "Freed since the start:",
+    };
     const struct view *view = page->view;
     const struct memprof_dump_process *process = view->new->process;
     char a[TOOL_NUMBER], b[TOOL_NUMBER], when[64];
@@ -151,11 +157,13 @@ static void head_of_one(const struct page *page) {
             tool_bytes(a, (double)process->live_bytes, false),
             tool_count(b, (double)process->live_objects, false));
     fprintf(page->stream, "  rss   %s\n", tool_bytes(a, (double)process->rss_bytes, false));
+    if (process->peak_bytes > 0)
+        fprintf(page->stream, "  peak  %s (estimate), %s before\n",
+                tool_bytes(a, (double)process->peak_bytes, false),
+                tool_duration(b, (double)process->peak_age_ns / 1e9));
     parts(page, view->new);
     nodes(page);
-    fprintf(page->stream, "\n%s\n",
-            view->options.allocated ? "Allocated since the start, freed or not:"
-                                    : "Who holds the live memory:");
+    fprintf(page->stream, "\n%s\n", titles[view->options.of]);
 }
 
 /* ---- a site ---- */
@@ -294,6 +302,35 @@ static void freed(const struct page *page, const struct site *site) {
         fputc('\n', page->stream);
 }
 
+/* "1.5 us" */
+static const char *lifetime(char out[TOOL_NUMBER], double ns) {
+    static const char *const units[] = {"ns", "us", "ms"};
+    for (unsigned i = 0; i < sizeof units / sizeof *units; i++, ns /= 1000) {
+        if (ns < 999.5) {
+            snprintf(out, TOOL_NUMBER, "%.3g %s", ns, units[i]);
+            return out;
+        }
+    }
+    return tool_duration(out, ns);
+}
+
+/* "lived: half of them up to 1.5 ms, 90 % up to 6 ms, all up to 100 ms; 75 % freed by others" */
+static void lifetimes(const struct page *page, const struct site *site) {
+    const struct site_lifetimes *lived = site->lifetimes;
+    char half[TOOL_NUMBER], most[TOOL_NUMBER], all[TOOL_NUMBER];
+    double objects = site->live[SITE_NEW].objects;
+    if (!lived)
+        return;
+    fprintf(page->stream, "    lived: half of them up to %s, 90 %% up to %s, all up to %s",
+            lifetime(half, sites_lived(lived, 0.5)), lifetime(most, sites_lived(lived, 0.9)),
+            lifetime(all, sites_lived(lived, 1)));
+    if (lived->elsewhere > 0)
+        fprintf(page->stream, "; %.0f %% freed by other threads", 100 * lived->elsewhere / objects);
+    if (lived->resized > 0)
+        fprintf(page->stream, "; %.0f %% by realloc", 100 * lived->resized / objects);
+    fputc('\n', page->stream);
+}
+
 static bool is_exact(const struct render_figures *figures) {
     return figures->low == figures->bytes && figures->high == figures->bytes;
 }
@@ -403,6 +440,8 @@ void render_text(FILE *stream, struct view *view, const struct render_options *o
             site_of_one(&page, site, frames, all);
         if (view->options.by == SITE_BY_NODE)
             freed(&page, site);
+        if (view->options.of == VIEW_LIFETIMES)
+            lifetimes(&page, site);
         if (sites_are_stacks(view->options.by))
             stack(&page, site, frames);
     }

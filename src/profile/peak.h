@@ -1,0 +1,28 @@
+/* When the heap was at its highest: the sum over all samples of what they stand for, as requested.
+ *
+ * What each stack held then is not copied at each new height, of which there may be many. A height
+ * has a number; a stack whose sums are about to change notes what it holds if there has been a new
+ * height since it last did (stacks.c). One that has not changed since holds now what it held then.
+ *
+ * A thread settles what it has come to, up or down, in steps of MP_PEAK_STEP: the height is right
+ * to within that much per thread. Two threads that change one stack at the very moment of a new
+ * height may have it note a block too many or too few. Any thread. */
+#ifndef MP_PROFILE_PEAK_H
+#define MP_PROFILE_PEAK_H
+
+#include <stdint.h>
+
+#include "heap/thread.h"
+
+#define MP_PEAK_STEP 16384 /* bytes */
+
+/* So much more is live, or less: in MP_BYTES_ONE of a byte. `heap` NULL: settled at once. */
+void mp_peak_change(struct mp_heap *heap, int64_t bytes);
+
+/* The number of the last height. */
+uint32_t mp_peak_number(void);
+
+/* The height itself, in MP_BYTES_ONE, and when that was. */
+uint64_t mp_peak_height(uint64_t *when_ns);
+
+#endif
