@@ -15,6 +15,7 @@
 #include "platform/sys.h"
 #include "profile/contents.h"
 #include "profile/sampler.h"
+#include "record/memory.h"
 #include "record/modules.h"
 #include "record/writer.h"
 
@@ -33,6 +34,12 @@ static long started_pid;
 static uint64_t started_real_ns, started_ns;
 static uint64_t last_pause_ns;
 static _Atomic(long) copies[COPIES]; /* pids, 0: none */
+
+/* dump_keep: the names of the last dumps that the option named, the oldest to be overwritten next.
+ */
+static char (*kept)[PATH_MOST];
+static uint32_t kept_next;
+static char too_old[PATH_MOST]; /* to go when the dump that is made is there; "": none */
 
 /* ---- the file's name ---- */
 
@@ -131,6 +138,12 @@ struct request {
     uint64_t real_ns, now_ns;
 };
 
+/* The dump that is one too many, now that the new one is there. */
+static void drop_oldest(const char *newest) {
+    if (*too_old && strcmp(too_old, newest) != 0)
+        mp_sys_unlink(too_old);
+}
+
 static int write_file(const struct request *request) {
     static struct memprof_dump_process process;
     int error = mp_writer_open(request->path, mp_contents_sections());
@@ -139,11 +152,14 @@ static int write_file(const struct request *request) {
     describe(&process, request->pid, request->real_ns, request->now_ns);
     process.parent_pid = (uint32_t)request->parent_pid;
     mp_contents_write(&process, request->pid);
-    return mp_writer_close();
+    error = mp_writer_close();
+    if (!error)
+        drop_oldest(request->path);
+    return error;
 }
 
 /* What the file system says of a failure, for people. */
-static const char *reason(int error) {
+const char *mp_dump_reason(int error) {
     switch (-error) {
     case ENOENT:
         return "no such directory";
@@ -180,7 +196,7 @@ static void give_answer(const struct request *request, int error) {
     uint64_t copy = (uint64_t)mp_sys_getpid();
     mp_text_init(&text, line, sizeof line);
     if (error)
-        mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, reason(error));
+        mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_dump_reason(error));
     else
         mp_text_add(&text, "ok %lu %s\n", copy, request->path);
     long fd = mp_sys_open(request->answer, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
@@ -265,6 +281,15 @@ bool mp_dump_reap_sigsafe(void) {
     return others;
 }
 
+/* Under the lock: remembers the name, and whose place it takes. */
+static void keep_name(const char *path) {
+    if (!kept)
+        return;
+    char *slot = kept[kept_next++ % mp_options.dump_keep];
+    strcpy(too_old, slot);
+    strcpy(slot, path);
+}
+
 /* Under the lock. */
 static int start_dump(const char *path, const char *answer, long *copy) {
     struct request request = {
@@ -275,9 +300,12 @@ static int start_dump(const char *path, const char *answer, long *copy) {
     };
     int error = 0;
     dump_count++;
+    *too_old = '\0';
     if (!path) {
         error = fill_in_path(path_now, sizeof path_now);
         request.path = path_now;
+        if (!error)
+            keep_name(path_now);
     }
     if (!error && !mp_headroom_is_there())
         error = -ENOMEM;
@@ -316,7 +344,7 @@ int mp_dump_begin_sigsafe(const char *path, const char *answer) {
 void mp_dump_at_exit(void) {
     int error = mp_dump_write_sigsafe(NULL);
     if (error)
-        mp_say("no dump at exit: %s: %s", path_now, reason(error));
+        mp_say("no dump at exit: %s: %s", path_now, mp_dump_reason(error));
 }
 
 void mp_dump_before_fork(void) {
@@ -332,6 +360,9 @@ void mp_dump_after_fork(bool child) {
         copies[i] = 0;
     dump_count = 0;
     last_pause_ns = 0;
+    kept_next = 0;
+    for (uint64_t i = 0; kept && i < mp_options.dump_keep; i++)
+        *kept[i] = '\0'; /* those are the parent's */
     started_real_ns = mp_sys_real_ns();
     started_ns = mp_sys_precise_ns();
     mp_lock_reset(&dump_lock);
@@ -341,6 +372,8 @@ void mp_dump_start(void) {
     started_pid = mp_sys_getpid();
     started_real_ns = mp_sys_real_ns();
     started_ns = mp_sys_precise_ns();
+    if (mp_options.dump_keep > 0)
+        kept = mp_record_alloc(mp_options.dump_keep * sizeof *kept);
     char cwd[PATH_MOST];
     long n = mp_options.dump[0] == '/' ? 0 : mp_sys_getcwd(cwd, sizeof cwd - 1);
     if (n <= 1 || cwd[0] != '/')

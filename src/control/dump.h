@@ -30,6 +30,9 @@ int mp_dump_begin_sigsafe(const char *path, const char *answer);
 /* Takes note of copies that have ended; true while there are others. */
 bool mp_dump_reap_sigsafe(void);
 
+/* What an error means, for people. */
+const char *mp_dump_reason(int error);
+
 /* dump_exit=1; a failure is said. */
 void mp_dump_at_exit(void);
 

@@ -85,8 +85,7 @@ static void obey(void) {
     mp_sys_unblock(&mask);
 }
 
-/* At the end of a slow path. */
-static void asked(void) {
+void mp_request_asked(void) {
     if (!atomic_exchange_explicit(&pending, false, memory_order_relaxed) &&
         mp_sys_now_ms() < reap_after_ms)
         mp_hooks_ask_sigsafe();
@@ -122,6 +121,5 @@ void mp_request_start(void) {
             mp_say("signal %d is taken: requests by signal are off", number);
         return;
     }
-    mp_hooks.asked = asked;
     sigaction(number, &action, NULL);
 }

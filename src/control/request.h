@@ -13,6 +13,9 @@
 /* Catches the signal, if the options say so and nobody else does. */
 void mp_request_start(void);
 
+/* At the end of a slow path: what a handler has left to it. */
+void mp_request_asked(void);
+
 /* The thread that was at a request does not exist in the child. */
 void mp_request_after_fork_child(void);
 

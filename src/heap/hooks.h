@@ -42,6 +42,8 @@ struct mp_hooks {
     void (*moving)(void *to);
     /* See mp_hooks_ask_sigsafe. Outside all locks and slow sections. */
     void (*asked)(void);
+    /* The clock has gone on by a step or more. In a slow section: no more than to ask. */
+    void (*tick)(uint64_t now_ms);
     /* The program has mapped or unmapped a region; perhaps in a signal handler. */
     void (*mapped)(uintptr_t start, size_t size, int prot, int flags, int fd);
     void (*unmapped)(uintptr_t start, size_t size);

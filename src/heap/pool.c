@@ -5,6 +5,7 @@
 
 #include "heap/arena.h"
 #include "heap/chunk.h"
+#include "heap/hooks.h"
 #include "heap/remote.h"
 #include "heap/spans.h"
 #include "heap/thp.h"
@@ -192,6 +193,8 @@ void mp_pool_tick(uint64_t now) {
         mp_lock_drop(&pool->lock);
     }
     mp_thp_tick(now);
+    if (mp_hooks.tick)
+        mp_hooks.tick(now);
 }
 
 size_t mp_pool_trim(void) {

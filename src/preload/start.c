@@ -7,15 +7,18 @@
 #include <sys/auxv.h>
 
 #include "control/dump.h"
+#include "control/regular.h"
 #include "control/request.h"
 #include "heap/arena.h"
 #include "heap/elsewhere.h"
 #include "heap/heap.h"
+#include "heap/hooks.h"
 #include "platform/elf.h"
 #include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/say.h"
 #include "preload/preload.h"
+#include "profile/chosen.h"
 #include "profile/sampler.h"
 
 bool mp_active;
@@ -24,6 +27,12 @@ bool mp_active;
 extern void __asan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
+
+static void profile_nothing(void) {
+    mp_options.rate = 0;
+    mp_options.dump_exit = false;
+    mp_options.dump_period = mp_options.dump_growth = 0;
+}
 
 /* ---- fork ---- */
 
@@ -79,9 +88,20 @@ static void after_fork_child(void) {
     mp_sampler_after_fork(true);
     mp_dump_after_fork(true);
     mp_request_after_fork_child();
+    if (mp_options.children == MP_CHILDREN_OFF) {
+        profile_nothing();
+        mp_sampler_stop();
+    }
+    mp_regular_start();
 }
 
 /* ---- start ---- */
+
+/* What handlers and clocks have left to the end of a slow path. */
+static void asked(void) {
+    mp_request_asked();
+    mp_regular_asked();
+}
 
 static bool has_sanitizer(void) {
     return __asan_init || __tsan_init || __msan_init;
@@ -114,7 +134,8 @@ static void say_passive(void) {
 
 __attribute__((constructor(101))) static void start(void) {
     bool secure = getauxval(AT_SECURE) != 0;
-    mp_options_parse(secure ? NULL : getenv("MEMPROF_OPTIONS"));
+    char *options = secure ? NULL : getenv("MEMPROF_OPTIONS");
+    mp_options_parse(options);
     mp_active = is_allocator();
     if (!mp_active) {
         if (!secure)
@@ -124,9 +145,13 @@ __attribute__((constructor(101))) static void start(void) {
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     if (!secure) { /* there, nothing is to be read or written: there is no profile either */
         mp_heap_find_nodes("");
+        if (!mp_chosen(options))
+            profile_nothing();
+        mp_hooks.asked = asked;
         mp_dump_start();
         mp_sampler_start();
         mp_request_start();
+        mp_regular_start();
     }
 }
 

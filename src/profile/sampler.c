@@ -27,7 +27,7 @@
 _Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF_STACK_BROKEN, "");
 
 static uint64_t rate, seed;
-static bool paced;
+static bool paced, stopped;
 static unsigned depth;
 static _Atomic(uint64_t) serial;  /* of the last sample */
 static _Atomic(uint64_t) dropped; /* samples */
@@ -97,6 +97,8 @@ static uint32_t countdown(struct mp_heap *heap, unsigned class) {
     bin->last_coarse = bin->coarse; /* what comes to its end now, if it is a sample */
     bin->coarse = (uint8_t)coarse(heap);
     here.large = false;
+    if (MP_UNLIKELY(stopped))
+        return MP_NO_SAMPLE;
     return mp_chance_count(stream_of(heap), mp_class_size(class), rate << bin->coarse);
 }
 
@@ -107,6 +109,8 @@ static uint64_t rate_of_sample(const struct mp_heap *heap, size_t usable) {
 
 static int toss_large(size_t bytes) {
     here.large = true;
+    if (MP_UNLIKELY(stopped))
+        return 0;
     return mp_chance_toss(stream_of(mp_tls.heap), mp_chance_of(bytes, rate));
 }
 
@@ -174,6 +178,8 @@ static void forget(const struct mp_live *sample, uint8_t flags) {
 
 static void sampled(void *block, void *place, size_t size, size_t usable) {
     (void)place;
+    if (MP_UNLIKELY(stopped))
+        return;
     struct mp_live sample = {
         .address = (uintptr_t)block,
         .size = size,
@@ -273,6 +279,12 @@ void mp_sampler_start(void) {
     mp_hooks.resized = resized;
     mp_hooks.moving = moving;
     mp_heap_arm();
+}
+
+/* Counts that have been drawn stay, and what they lead to is turned down. */
+void mp_sampler_stop(void) {
+    stopped = true;
+    rate = 0;
 }
 
 uint64_t mp_sampler_rate(void) {

@@ -11,6 +11,9 @@
 /* At start-up, single-threaded, the options read. With rate=0 the hooks stay empty. */
 void mp_sampler_start(void);
 
+/* No samples from now on. In a forked child, in which no other thread runs. */
+void mp_sampler_stop(void);
+
 /* Mean bytes between samples; 0: none are taken. */
 uint64_t mp_sampler_rate(void);
 uint64_t mp_sampler_seed(void);

@@ -1,0 +1,72 @@
+#include "control/regular.h"
+
+#include <stdatomic.h>
+
+#include "control/dump.h"
+#include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/huge.h"
+#include "heap/pool.h"
+#include "platform/options.h"
+#include "platform/say.h"
+#include "platform/sys.h"
+
+static uint64_t period_ms, growth; /* 0: none */
+static _Atomic(uint64_t) next_ms, next_bytes;
+static _Atomic(bool) due, under_way, said;
+static _Atomic(bool) copying; /* a copy is to be reaped */
+
+/* What pages, spans and blocks with a mapping of their own take. */
+static uint64_t heap_bytes(void) {
+    struct mp_huge_stats huge;
+    mp_huge_get_stats(&huge);
+    return ((uint64_t)mp_pool_filled() << MP_SLICE_SHIFT) + huge.bytes;
+}
+
+static void tick(uint64_t now_ms) {
+    if (atomic_load_explicit(&copying, memory_order_relaxed))
+        mp_hooks_ask_sigsafe();
+    if ((period_ms && now_ms >= atomic_load_explicit(&next_ms, memory_order_relaxed)) ||
+        (growth && heap_bytes() >= atomic_load_explicit(&next_bytes, memory_order_relaxed))) {
+        atomic_store_explicit(&due, true, memory_order_relaxed);
+        mp_hooks_ask_sigsafe();
+    }
+}
+
+/* From now on, so that one that comes late is not followed by another. */
+static void set_next(void) {
+    atomic_store_explicit(&next_ms, mp_sys_now_ms() + period_ms, memory_order_relaxed);
+    atomic_store_explicit(&next_bytes, heap_bytes() + growth, memory_order_relaxed);
+}
+
+static void begin(void) {
+    set_next();
+    int error = mp_dump_begin_sigsafe(NULL, NULL);
+    if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        mp_say("no dump by itself: %s (said once)", mp_dump_reason(error));
+    atomic_store_explicit(&copying, !error, memory_order_relaxed);
+}
+
+void mp_regular_asked(void) {
+    if (!mp_dump_can_start_sigsafe() ||
+        atomic_exchange_explicit(&under_way, true, memory_order_acquire))
+        return; /* the next step of the clock asks again */
+    if (atomic_load_explicit(&copying, memory_order_relaxed))
+        atomic_store_explicit(&copying, mp_dump_reap_sigsafe(), memory_order_relaxed);
+    if (atomic_load_explicit(&due, memory_order_relaxed) &&
+        !atomic_load_explicit(&copying, memory_order_relaxed)) {
+        atomic_store_explicit(&due, false, memory_order_relaxed);
+        begin();
+    }
+    atomic_store_explicit(&under_way, false, memory_order_release);
+}
+
+void mp_regular_start(void) {
+    period_ms = mp_options.dump_period == MP_TIME_OFF ? 0 : mp_options.dump_period;
+    growth = mp_options.dump_growth == MP_NUMBER_AUTO ? 0 : mp_options.dump_growth;
+    due = under_way = copying = false; /* in a child of fork, too */
+    if (!period_ms && !growth)
+        return;
+    set_next();
+    mp_hooks.tick = tick;
+}
