@@ -8,6 +8,7 @@
 #include "commands/commands.h"
 #include "commands/process.h"
 #include "commands/show.h"
+#include "commands/stats.h"
 #include "common.h"
 
 static const char help[] =
@@ -17,6 +18,7 @@ static const char help[] =
     "  ps                                   list the processes that run under it\n"
     "  dump PID                             have a process write a dump\n"
     "  show PID|FILE                        who holds the memory, by a dump\n"
+    "  stats PID|FILE                       what it holds, without stacks\n"
     "  help, version                        show this, or the version\n"
     "\n"
     "memprof COMMAND --help says more. memdiff compares two dumps.\n";
@@ -27,7 +29,8 @@ static int print(const char *text) {
 }
 
 /* Of a process: a dump that is made, shown and removed. */
-static int show_process(pid_t pid, const struct show_options *options) {
+static int by_dump(pid_t pid, int (*show_it)(const char *path, const void *options),
+                   const void *options) {
     struct tool_error error;
     char path[64], written[4096];
     snprintf(path, sizeof path, "/tmp/memprof-show.%d.%d.heap", (int)pid, (int)getpid());
@@ -35,33 +38,53 @@ static int show_process(pid_t pid, const struct show_options *options) {
         tool_note("%s", error.text);
         return 2;
     }
-    int status = show_file(written, options);
+    int status = show_it(written, options);
     unlink(written);
     return status;
 }
 
 /* A number that names no file is a process. */
+static bool is_process(const char *word, pid_t *pid) {
+    struct tool_error unused;
+    return access(word, F_OK) != 0 && process_parse(word, pid, &unused) == 0;
+}
+
+static int show_it(const char *path, const void *options) {
+    return show_file(path, options);
+}
+
 static int show(int argc, char **argv) {
     struct show_options options;
     struct tool_error error;
     pid_t pid;
-    bool is_process = show_parse(argc, argv, &options, &error) == 0 && !options.help &&
-                      argc - optind == 1 && access(argv[optind], F_OK) != 0 &&
-                      process_parse(argv[optind], &pid, &error) == 0;
-    int status = is_process ? show_process(pid, &options) : 0;
+    bool process = show_parse(argc, argv, &options, &error) == 0 && !options.help &&
+                   argc - optind == 1 && is_process(argv[optind], &pid);
+    int status = process ? by_dump(pid, show_it, &options) : 0;
     show_end(&options);
     optind = 0; /* it is parsed again, and says what was wrong */
-    return is_process ? status : command_show(argc, argv);
+    return process ? status : command_show(argc, argv);
+}
+
+static int stats(int argc, char **argv) {
+    struct stats_options options;
+    struct tool_error error;
+    pid_t pid;
+    if (stats_parse(argc, argv, &options, &error) < 0) {
+        tool_note("%s", error.text);
+        return 2;
+    }
+    if (options.help)
+        return stats_help();
+    return is_process(argv[optind], &pid) ? by_dump(pid, stats_file, &options)
+                                          : stats_file(argv[optind], &options);
 }
 
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", command_run},
-    {"ps", command_ps},
-    {"dump", command_dump},
-    {"show", show},
+    {"run", command_run}, {"ps", command_ps}, {"dump", command_dump},
+    {"show", show},       {"stats", stats},
 };
 
 int main(int argc, char **argv) {

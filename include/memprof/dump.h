@@ -203,7 +203,7 @@ struct memprof_dump_map {
 
 /* A NUMA node that has memory, or some of the process's. What is resident is the kernel's count of
  * pages when the dump was made. A heap with memory of each node apart (see HOME) knows which part
- * of it is a node's; the last four are of that. */
+ * of it is a node's; the last five are of that. */
 struct memprof_dump_node {
     uint32_t node;        /* the kernel's number */
     uint32_t flags;       /* MEMPROF_NODE_* */
@@ -214,6 +214,7 @@ struct memprof_dump_node {
     uint64_t live_objects;
     uint64_t misplaced_bytes; /* resident on other nodes; MEMPROF_NODE_UNKNOWN: that is not known */
     uint64_t remote_freed_bytes; /* ever, of blocks, by threads that ran on other nodes then */
+    uint64_t remote_frees;       /* these blocks */
 };
 
 #define MEMPROF_NODE_HOME    1u /* threads that run there have memory of their own */

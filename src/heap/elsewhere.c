@@ -91,7 +91,7 @@ static void hand_over(struct mp_heap *heap, struct mp_batch *batch) {
     struct mp_page *page = batch->page;
     uint32_t used = glance(page), back; /* before the push, while the page is one for certain */
     uint32_t pushed = batch->count, owner;
-    mp_pool_note_freed(page, pushed * mp_classes[page->class].size);
+    mp_pool_note_freed(page, pushed, pushed * mp_classes[page->class].size);
     bool mine = mp_remote_push(page, batch->first, batch->last, pushed, &back);
     /* Pushed before it is no longer in the batch: to a copy in between the blocks are somewhere. */
     batch->page = NULL;

@@ -84,7 +84,7 @@ void mp_large_free(struct mp_page *page) {
         mp_hooks.freed((void *)page->start);
     mp_slow_enter();
     page->last_pages = (uint32_t)(page->bytes / OS_PAGE);
-    mp_pool_note_freed(page, page->bytes);
+    mp_pool_note_freed(page, 1, page->bytes);
     mp_pool_give(page, page->slices);
     mp_pool_tick(mp_sys_now_ms());
     mp_slow_leave();

@@ -44,7 +44,7 @@ struct pool {
     bool fetching; /* somebody is at it: see fetch */
     uint64_t fetch_after_ms, hasty_ms;
     uint64_t purges, purged_slices, fetched_slices;
-    _Atomic(uint64_t) remote_bytes;
+    _Atomic(uint64_t) remote_blocks, remote_bytes;
     _Atomic(uint32_t) hollow;                   /* used slices that hold hardly any memory */
     _Atomic(uint32_t) listed[MP_SMALL_CLASSES]; /* ownerless pages with free blocks */
 };
@@ -215,9 +215,11 @@ void mp_pool_note_hollow(const struct mp_page *page, bool hollow) {
     atomic_fetch_add_explicit(&pools[page->node]->hollow, hollow ? 1u : -1u, memory_order_relaxed);
 }
 
-void mp_pool_count_remote(const struct mp_page *page, size_t bytes) {
-    if (mp_numa_look() != page->node)
-        atomic_fetch_add_explicit(&pools[page->node]->remote_bytes, bytes, memory_order_relaxed);
+void mp_pool_count_remote(const struct mp_page *page, uint32_t blocks, size_t bytes) {
+    if (mp_numa_look() == page->node)
+        return;
+    atomic_fetch_add_explicit(&pools[page->node]->remote_blocks, blocks, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pools[page->node]->remote_bytes, bytes, memory_order_relaxed);
 }
 
 uint32_t mp_pool_filled(void) {
@@ -506,6 +508,7 @@ void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats) {
     stats->used_bytes = (size_t)pool->used_slices << MP_SLICE_SHIFT;
     stats->dirty_bytes = (size_t)pool->spans.slices[MP_DIRTY] << MP_SLICE_SHIFT;
     stats->clean_bytes = (size_t)pool->spans.slices[MP_CLEAN] << MP_SLICE_SHIFT;
+    stats->remote_blocks = pool->remote_blocks;
     stats->remote_bytes = pool->remote_bytes;
     stats->purges = pool->purges;
     stats->purged_bytes = pool->purged_slices << MP_SLICE_SHIFT;

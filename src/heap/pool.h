@@ -38,10 +38,10 @@ size_t mp_pool_trim(void);
 void mp_pool_note_hollow(const struct mp_page *page, bool hollow);
 
 /* Blocks of the page's, or a span, have been freed by this thread: counted if it runs elsewhere. */
-void mp_pool_count_remote(const struct mp_page *page, size_t bytes);
-MP_INLINE void mp_pool_note_freed(const struct mp_page *page, size_t bytes) {
+void mp_pool_count_remote(const struct mp_page *page, uint32_t blocks, size_t bytes);
+MP_INLINE void mp_pool_note_freed(const struct mp_page *page, uint32_t blocks, size_t bytes) {
     if (MP_UNLIKELY(mp_numa_count() > 1))
-        mp_pool_count_remote(page, bytes);
+        mp_pool_count_remote(page, blocks, bytes);
 }
 
 /* Slices in use on all nodes, without such, at a glance. */
@@ -61,8 +61,8 @@ struct mp_pool_stats {
     size_t dirty_bytes; /* free, to be purged */
     size_t clean_bytes; /* free, given back */
     uint64_t purges, purged_bytes;
-    uint64_t remote_bytes;  /* freed by threads of other nodes */
-    uint64_t fetched_bytes; /* of these, had again as huge pages: see chunk.h */
+    uint64_t remote_blocks, remote_bytes; /* freed by threads of other nodes */
+    uint64_t fetched_bytes;               /* of these, had again as huge pages: see chunk.h */
 };
 void mp_pool_get_stats(unsigned node, struct mp_pool_stats *stats);
 

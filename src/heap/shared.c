@@ -229,7 +229,7 @@ bool mp_shared_free(struct mp_page *page, struct mp_block *block) {
         mp_lock_drop(&shard->lock);
         return false;
     }
-    mp_pool_note_freed(page, mp_classes[page->class].size);
+    mp_pool_note_freed(page, 1, mp_classes[page->class].size);
     bool was_full = !has_room(page);
     block->link_medium = (uint32_t)((uintptr_t)page->local_free - page->start);
     block->key = mp_block_key(block);

@@ -282,6 +282,7 @@ static bool fill_in_node(struct memprof_dump_node *record, const struct mp_censu
         record->misplaced_bytes =
             mp_numa_has_seed(node) ? placed.misplaced[record->node] : MEMPROF_NODE_UNKNOWN;
         record->remote_freed_bytes = pool.remote_bytes;
+        record->remote_frees = pool.remote_blocks;
         return true;
     }
     return false;

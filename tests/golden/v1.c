@@ -221,6 +221,7 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .live_objects = 1000,
             .misplaced_bytes = 8192,
             .remote_freed_bytes = 65536,
+            .remote_frees = 64,
         },
         {
             .node = 2,

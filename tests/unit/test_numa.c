@@ -344,6 +344,7 @@ START_TEST(what_is_freed_elsewhere_goes_home) {
     struct mp_pool_stats stats;
     mp_pool_get_stats(0, &stats);
     ck_assert_uint_eq(stats.remote_bytes, MADE * SIZE);
+    ck_assert_uint_eq(stats.remote_blocks, MADE);
     mp_pool_get_stats(1, &stats);
     ck_assert_uint_eq(stats.remote_bytes, 0);
     ck_assert_invariants();

@@ -65,6 +65,15 @@ struct rss_parts totals_rss(const struct dump *dump) {
     return parts;
 }
 
+struct totals_of_stacks totals_stacks(const struct dump *dump) {
+    struct totals_of_stacks totals = {0};
+    for (size_t i = 0; i < dump->stack_count; i++) {
+        totals.allocated += dump->stacks[i].allocated_bytes;
+        totals.freed += dump->stacks[i].freed_bytes;
+    }
+    return totals;
+}
+
 /* ---- classes ---- */
 
 const char *totals_class_name(uint32_t kind) {

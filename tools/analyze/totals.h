@@ -34,6 +34,12 @@ struct rss_name {
 extern const struct rss_name totals_rss_names[RSS_NAMES];
 uint64_t totals_rss_part(const struct rss_parts *parts, size_t part);
 
+/* Estimates since the start, in bytes as requested. */
+struct totals_of_stacks {
+    double allocated, freed;
+};
+struct totals_of_stacks totals_stacks(const struct dump *dump);
+
 /* A size class in both dumps; `old` is zero where there is but one. */
 struct class_row {
     uint64_t size; /* 0: sizes differ */

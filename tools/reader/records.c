@@ -53,7 +53,7 @@ static const struct dump_kind kinds[DUMP_KINDS] = {
     [MEMPROF_DUMP_SAMPLES] = {"SAMPLES", sizeof(struct memprof_dump_sample), 56},
     [MEMPROF_DUMP_CLASSES] = {"CLASSES", sizeof(struct memprof_dump_class), 56},
     [MEMPROF_DUMP_MAPS] = {"MAPS", sizeof(struct memprof_dump_map), 56},
-    [MEMPROF_DUMP_NODES] = {"NODES", sizeof(struct memprof_dump_node), 64},
+    [MEMPROF_DUMP_NODES] = {"NODES", sizeof(struct memprof_dump_node), 72},
     [MEMPROF_DUMP_FREES] = {"FREES", sizeof(struct memprof_dump_free), 40},
 };
 

@@ -161,6 +161,7 @@ static void nodes(FILE *stream, const struct dump *dump) {
                        home && node->misplaced_bytes != MEMPROF_NODE_UNKNOWN,
                        node->misplaced_bytes);
         number_or_null(stream, "remote_freed_bytes", home, node->remote_freed_bytes);
+        number_or_null(stream, "remote_frees", home, node->remote_frees);
         fputc('}', stream);
     }
     fputs("],\n", stream);
@@ -199,4 +200,31 @@ void render_json(FILE *stream, struct view *view) {
         fputs("\"fragmentation\":[],\n", stream);
     nodes(stream, view->new);
     rss(stream, view->new);
+}
+
+void render_json_stats(FILE *stream, const struct dump *dump) {
+    const struct memprof_dump_process *process = dump->process;
+    const struct view view = {.new = dump};
+    struct totals_of_stacks totals = totals_stacks(dump);
+    bool known = process->rate > 0;
+    uint64_t allocated = process->allocated_objects, live = process->live_objects;
+    fprintf(stream, "{\"format\":\"memprof-stats/1\",\n\"pid\":%u,\"exe\":", process->pid);
+    output_json(stream, dump_text(dump, process->exe));
+    fprintf(stream,
+            ",\"time\":%llu.%09llu,\n\"live_bytes\":%llu,\"live_objects\":%llu,"
+            "\"cached_max_bytes\":%llu",
+            (ull)process->time_ns / 1000000000u, (ull)process->time_ns % 1000000000u,
+            (ull)process->live_bytes, (ull)live, (ull)process->cached_bytes);
+    number_or_null(stream, "allocated_bytes", known, (uint64_t)tool_integer(totals.allocated));
+    fprintf(stream, ",\"allocated_objects\":%llu", (ull)allocated);
+    number_or_null(stream, "freed_bytes", known, (uint64_t)tool_integer(totals.freed));
+    fprintf(stream, ",\"freed_objects\":%llu,\n\"rss_bytes\":%llu",
+            (ull)(allocated > live ? allocated - live : 0), (ull)process->rss_bytes);
+    number_or_null(stream, "peak_bytes", process->peak_bytes > 0, process->peak_bytes);
+    fprintf(stream, ",\"threads\":%u,\"rate\":%llu,\"samples\":%llu,\"dropped\":%llu,\n",
+            process->threads, (ull)process->rate, (ull)process->samples_taken,
+            (ull)process->samples_dropped);
+    classes(stream, &view);
+    nodes(stream, dump);
+    rss(stream, dump);
 }

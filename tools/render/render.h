@@ -34,10 +34,14 @@ struct render_figures {
 };
 struct render_figures render_figures(const struct view *view, const struct site *site);
 
-/* "blocks of 64 bytes" */
+/* What a process is doing, without its stacks. */
+void render_json_stats(FILE *stream, const struct dump *dump);
+void render_text_stats(FILE *stream, const struct dump *dump, bool colour);
+
 /* What a view of one dump is of, in a word. */
 const char *render_of(const struct view *view);
 
+/* "blocks of 64 bytes" */
 const char *render_class(char out[TOOL_NUMBER], uint64_t size);
 
 /* A frame's short name: its function, or "module+0x1234", or an address. */

@@ -84,11 +84,8 @@ static void parts(const struct page *page, const struct dump *dump) {
 }
 
 /* By node: what each has of the process. */
-static void nodes(const struct page *page) {
-    const struct dump *dump = page->view->new;
+static void nodes(const struct page *page, const struct dump *dump) {
     char cells[5][TOOL_NUMBER];
-    if (page->view->options.by != SITE_BY_NODE)
-        return;
     if (dump->node_count == 0) {
         fputs("\nThe machine has one NUMA node.\n", page->stream);
         return;
@@ -133,7 +130,8 @@ static void head_of_two(const struct page *page) {
     change(page, "rss", old->rss_bytes, new->rss_bytes);
     fputc('\n', page->stream);
     parts(page, view->new);
-    nodes(page);
+    if (view->options.by == SITE_BY_NODE)
+        nodes(page, view->new);
 }
 
 static void head_of_one(const struct page *page) {
@@ -162,7 +160,8 @@ static void head_of_one(const struct page *page) {
                 tool_bytes(a, (double)process->peak_bytes, false),
                 tool_duration(b, (double)process->peak_age_ns / 1e9));
     parts(page, view->new);
-    nodes(page);
+    if (view->options.by == SITE_BY_NODE)
+        nodes(page, view->new);
     fprintf(page->stream, "\n%s\n", titles[view->options.of]);
 }
 
@@ -450,4 +449,61 @@ void render_text(FILE *stream, struct view *view, const struct render_options *o
         nothing(&page);
     if (view->old)
         verdict(&page);
+}
+
+/* ---- a process, without its stacks ---- */
+
+static void class_table(const struct page *page, const struct dump *dump) {
+    struct class_row *rows;
+    size_t count = totals_classes(NULL, dump, &rows);
+    char cells[4][TOOL_NUMBER];
+    fprintf(page->stream, "\n  %-12s %10s %14s %12s %12s\n", "blocks of", "pages", "live", "in all",
+            "stranded");
+    for (size_t i = 0; i < count; i++) {
+        const struct memprof_dump_class *class = &rows[i].new;
+        if (rows[i].size > 0)
+            snprintf(cells[0], TOOL_NUMBER, "%llu", (unsigned long long)rows[i].size);
+        else
+            snprintf(cells[0], TOOL_NUMBER, "%s", totals_class_name(rows[i].kind));
+        fprintf(page->stream, "  %-12s %10s %14s %12s %12s\n", cells[0],
+                tool_count(cells[1], (double)class->pages, false),
+                tool_count(cells[2], (double)class->live_objects, false),
+                tool_bytes(cells[3], (double)class->live_bytes, false),
+                tool_bytes((char[TOOL_NUMBER]){0}, (double)class->stranded_bytes, false));
+    }
+    free(rows);
+}
+
+void render_text_stats(FILE *stream, const struct dump *dump, bool colour_too) {
+    const struct memprof_dump_process *process = dump->process;
+    struct page page = {.stream = stream, .colour = colour_too};
+    struct totals_of_stacks totals = totals_stacks(dump);
+    char a[TOOL_NUMBER], b[TOOL_NUMBER], when[64];
+    moment(when, sizeof when, process->time_ns);
+    colour(&page, "1");
+    clean(&page, dump_text(dump, process->exe));
+    colour(&page, "0");
+    fprintf(stream, ", pid %u, %s, %s after its start; %u threads\n", process->pid, when,
+            tool_duration(a, (double)process->uptime_ns / 1e9), process->threads);
+    fprintf(stream, "  live       %s in %s blocks",
+            tool_bytes(a, (double)process->live_bytes, false),
+            tool_count(b, (double)process->live_objects, false));
+    if (process->peak_bytes > 0)
+        fprintf(stream, "; at its highest some %s, %s before",
+                tool_bytes(a, (double)process->peak_bytes, false),
+                tool_duration(b, (double)process->peak_age_ns / 1e9));
+    fprintf(stream, "\n  allocated  %s blocks since the start",
+            tool_count(a, (double)process->allocated_objects, false));
+    if (process->rate > 0)
+        fprintf(stream, ", some %s", tool_bytes(a, totals.allocated, false));
+    fprintf(stream, "\n  sampling   ");
+    sampling(&page, process);
+    fprintf(stream, "; %s samples, %s dropped\n",
+            tool_count(a, (double)process->samples_taken, false),
+            tool_count(b, (double)process->samples_dropped, false));
+    fprintf(stream, "  rss        %s\n", tool_bytes(a, (double)process->rss_bytes, false));
+    parts(&page, dump);
+    if (dump->node_count > 0)
+        nodes(&page, dump);
+    class_table(&page, dump);
 }
