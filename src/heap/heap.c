@@ -267,8 +267,7 @@ static bool free_shared(struct mp_page *page, struct mp_block *block) {
 MP_INLINE bool is_block(const struct mp_page *page, uintptr_t pointer) {
     const struct mp_class *class = &mp_classes[page->class];
     size_t offset = pointer - page->start;
-    if (MP_UNLIKELY(mp_page_kind(page) == MP_KIND_SMALL && mp_rescue_has_emptied(page)) &&
-        pointer != (uintptr_t)mp_rescue_left(page))
+    if (mp_page_kind(page) == MP_KIND_SMALL && MP_UNLIKELY(mp_rescue_lacks(page, pointer)))
         return false;
     return offset * class->inverse < MP_INVERSE_LIMIT_ANY &&
            offset < (size_t)page->carved * class->size &&

@@ -348,7 +348,7 @@ bool mp_rescue_all(void) {
 
 /* ---- by the owner ---- */
 
-const struct mp_block *mp_rescue_left(const struct mp_page *page) {
+MP_RACY const struct mp_block *mp_rescue_left(const struct mp_page *page) {
     const struct mp_block *left = (const struct mp_block *)(page->start + page->next);
     return mp_page_is_end(left) ? NULL : left;
 }
@@ -370,6 +370,8 @@ void mp_rescue_make_blocks(struct mp_page *page) {
     }
     page->local_free = next;
     mp_page_clear_flag(page, MP_PAGE_EMPTIED);
+    /* Before what is left is overwritten: who reads that sees then that the flag has gone. */
+    atomic_thread_fence(memory_order_release);
     mp_pool_note_hollow(page, false);
 }
 

@@ -56,4 +56,14 @@ void mp_rescue_make_blocks(struct mp_page *page);
 /* Of an emptied page: the one block that there still is, live or free; NULL: there is none. */
 const struct mp_block *mp_rescue_left(const struct mp_page *page);
 
+/* By anyone, of a block that the program holds, as it says: is it not one of this page, because
+ * that has been emptied? The owner may be making the page's blocks again, and then all are. While
+ * the program holds the block the page is not emptied around another. */
+MP_INLINE bool mp_rescue_lacks(const struct mp_page *page, uintptr_t pointer) {
+    if (MP_LIKELY(!mp_rescue_has_emptied(page)) || (uintptr_t)mp_rescue_left(page) == pointer)
+        return false;
+    atomic_thread_fence(memory_order_acquire);
+    return mp_rescue_has_emptied(page);
+}
+
 #endif

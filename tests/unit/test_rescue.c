@@ -109,6 +109,38 @@ START_TEST(a_page_that_others_have_emptied_gives_its_memory_back) {
 }
 END_TEST
 
+static void *own_with_a_list_and_sleep(void *unused) {
+    (void)unused;
+    allocate_all();
+    t_free(t_malloc(SIZE)); /* its page has more to give then */
+    sleep_now();
+    t_free(t_malloc(SIZE));
+    sleep_now();
+    return NULL;
+}
+
+/* Also while the owner makes its blocks again: what is left is no longer told, but then nothing is
+ * lacking. */
+START_TEST(an_emptied_page_lacks_all_blocks_but_one) {
+    t_free(t_malloc(1));
+    pthread_t id = start(own_with_a_list_and_sleep);
+    struct mp_page *page = page_of(blocks[0]);
+    free_from(0);
+    ck_assert(mp_rescue_all());
+    uintptr_t left = (uintptr_t)mp_rescue_left(page);
+    ck_assert_uint_ne(left, 0);
+    ck_assert(!mp_rescue_lacks(page, left));
+    ck_assert(mp_rescue_lacks(page, left ^ SIZE));
+    uint32_t next = page->next;
+    mp_page_clear_flag(page, MP_PAGE_EMPTIED);
+    page->next = next + 2 * SIZE;
+    ck_assert(!mp_rescue_lacks(page, left));
+    page->next = next;
+    mp_page_set_flag(page, MP_PAGE_EMPTIED);
+    end(id);
+}
+END_TEST
+
 static void check_contents(int count) {
     for (int i = 0; i < count; i++)
         for (int at = 0; at < SIZE; at++)
@@ -449,6 +481,7 @@ int main(void) {
     Suite *suite = suite_create("rescue");
     TCase *sleeping = tcase_create("asleep");
     UNIT_CASE_PRISTINE(sleeping, a_page_that_others_have_emptied_gives_its_memory_back);
+    UNIT_CASE_PRISTINE(sleeping, an_emptied_page_lacks_all_blocks_but_one);
     UNIT_CASE_PRISTINE(sleeping, one_with_a_block_in_use_is_left_as_it_is);
     UNIT_CASE_PRISTINE(sleeping, one_with_blocks_in_a_batch_is_left_as_it_is);
     UNIT_CASE_PRISTINE(sleeping, it_is_done_by_itself_once_there_are_enough);
