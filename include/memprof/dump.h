@@ -152,7 +152,7 @@ struct memprof_dump_sample {
     uint64_t rate;   /* mean bytes between samples when it was drawn */
     uint64_t age_ns; /* since it was allocated */
     uint32_t stack;  /* index */
-    uint32_t thread; /* kernel's id of the one that allocated it */
+    uint32_t thread; /* the one that allocated it: they are numbered as they come, from 1 */
     uint32_t node;   /* kernel's number of the one whose memory it is */
     uint32_t resizes; /* how often it was resized before, each time a block of its own */
 };

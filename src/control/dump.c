@@ -33,13 +33,21 @@ static uint32_t dump_count;
 static long started_pid;
 static uint64_t started_real_ns, started_ns;
 static uint64_t last_pause_ns;
-static _Atomic(long) copies[COPIES]; /* pids, 0: none */
+static _Atomic(long) copies[COPIES];    /* pids, 0: none */
+static _Atomic(bool) answering[COPIES]; /* its answer says what became of it */
 
-/* dump_keep: the names of the last dumps that the option named, the oldest to be overwritten next.
- */
+static _Atomic(int) copy_error;
+
+/* dump_keep: the names of the dumps that are there and that the option named, `kept_count` of them
+ * from `kept_first` on, round and round, the oldest first. A name enters when its copy has ended
+ * well; the copy removes the oldest if there is one too many then. One copy with a name at a time.
+ * All under the lock. */
 static char (*kept)[PATH_MOST];
-static uint32_t kept_next;
-static char too_old[PATH_MOST]; /* to go when the dump that is made is there; "": none */
+static uint64_t kept_first, kept_count;
+static long kept_by;              /* the process whose dumps those are */
+static long named_copy;           /* of which the name waits; 0: none */
+static char copy_name[PATH_MOST]; /* that name */
+static const char *too_old;       /* to go once the dump that is made is there; NULL: none */
 
 /* ---- the file's name ---- */
 
@@ -140,7 +148,7 @@ struct request {
 
 /* The dump that is one too many, now that the new one is there. */
 static void drop_oldest(const char *newest) {
-    if (*too_old && strcmp(too_old, newest) != 0)
+    if (too_old && strcmp(too_old, newest) != 0)
         mp_sys_unlink(too_old);
 }
 
@@ -216,6 +224,65 @@ static _Noreturn void be_the_copy(const struct request *request) {
 
 /* ---- in the process ---- */
 
+static int wait_for(long copy) {
+    int status = 0;
+    long got;
+    do
+        got = mp_sys_wait_copy(copy, &status, 0);
+    while (got == -EINTR);
+    if (got < 0)
+        return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+static char *kept_at(uint64_t i) {
+    return kept[(kept_first + i) % mp_options.dump_keep];
+}
+
+static uint64_t find_kept(const char *path) {
+    uint64_t i = 0;
+    while (i < kept_count && strcmp(kept_at(i), path) != 0)
+        i++;
+    return i;
+}
+
+/* The dump of that name is there: it is the newest. */
+static void keep_name(const char *path) {
+    uint64_t i = find_kept(path);
+    if (i == kept_count && kept_count == mp_options.dump_keep) {
+        kept_first++; /* it has been removed */
+    } else if (i == kept_count) {
+        kept_count++;
+    } else {
+        for (; i + 1 < kept_count; i++)
+            memmove(kept_at(i), kept_at(i + 1), PATH_MOST);
+    }
+    strcpy(kept_at(kept_count - 1), path);
+}
+
+/* A copy has ended. */
+static void note_end(long copy, int error) {
+    if (!kept || copy != named_copy)
+        return;
+    named_copy = 0;
+    if (!error)
+        keep_name(copy_name);
+}
+
+/* Before a copy that is to have this name is made. */
+static void prepare_name(const char *path, long pid) {
+    too_old = NULL;
+    if (!kept)
+        return;
+    if (kept_by != pid) { /* a child's that no handler of ours has told */
+        kept_by = pid;
+        kept_count = 0;
+        named_copy = 0;
+    }
+    if (kept_count == mp_options.dump_keep && find_kept(path) == kept_count)
+        too_old = kept_at(0);
+}
+
 bool mp_dump_can_start_sigsafe(void) {
     return !mp_lock_held && !mp_slow_inside() && !mp_sampler_is_inside_sigsafe() &&
            !mp_lock_all_mine;
@@ -249,45 +316,45 @@ static long make_copy(struct request *request) {
     return copy;
 }
 
-static int wait_for(long copy) {
-    int status = 0;
-    long got;
-    do
-        got = mp_sys_wait_copy(copy, &status, 0);
-    while (got == -EINTR);
-    if (got < 0)
-        return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
-    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
-}
-
-static bool note_copy(long copy) {
+static bool note_copy(long copy, bool answers) {
     for (unsigned i = 0; i < COPIES; i++) {
         long none = 0;
-        if (atomic_compare_exchange_strong(&copies[i], &none, copy))
+        if (atomic_compare_exchange_strong(&copies[i], &none, -copy)) {
+            answering[i] = answers;
+            copies[i] = copy;
             return true;
+        }
     }
     return false;
+}
+
+static void settle(long copy, bool answers, int status) {
+    uint64_t mask;
+    int error = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+    if (error && !answers)
+        copy_error = error;
+    lock_dumps(&mask);
+    note_end(copy, error);
+    unlock_dumps(&mask);
 }
 
 bool mp_dump_reap_sigsafe(void) {
     bool others = false;
     for (unsigned i = 0; i < COPIES; i++) {
-        long copy = copies[i];
-        int status;
-        if (copy > 0 && mp_sys_wait_copy(copy, &status, WNOHANG) != 0)
-            atomic_compare_exchange_strong(&copies[i], &copy, 0);
-        others |= copies[i] > 0;
+        long copy = copies[i], got = 0;
+        int status = 0;
+        if (copy > 0 && (got = mp_sys_wait_copy(copy, &status, WNOHANG)) != 0) {
+            bool answers = answering[i];
+            if (atomic_compare_exchange_strong(&copies[i], &copy, 0))
+                settle(copy, answers || got<0, got> 0 ? status : 0);
+        }
+        others |= copies[i] != 0;
     }
     return others;
 }
 
-/* Under the lock: remembers the name, and whose place it takes. */
-static void keep_name(const char *path) {
-    if (!kept)
-        return;
-    char *slot = kept[kept_next++ % mp_options.dump_keep];
-    strcpy(too_old, slot);
-    strcpy(slot, path);
+int mp_dump_take_error(void) {
+    return atomic_exchange(&copy_error, 0);
 }
 
 /* Under the lock. */
@@ -300,12 +367,13 @@ static int start_dump(const char *path, const char *answer, long *copy) {
     };
     int error = 0;
     dump_count++;
-    *too_old = '\0';
+    too_old = NULL;
     if (!path) {
+        if (named_copy && kept_by == request.pid)
+            note_end(named_copy, wait_for(named_copy));
         error = fill_in_path(path_now, sizeof path_now);
         request.path = path_now;
-        if (!error)
-            keep_name(path_now);
+        prepare_name(path_now, request.pid);
     }
     if (!error && !mp_headroom_is_there())
         error = -ENOMEM;
@@ -313,8 +381,22 @@ static int start_dump(const char *path, const char *answer, long *copy) {
         *copy = make_copy(&request);
         error = *copy < 0 ? (int)*copy : 0;
     }
+    if (!error && !path && kept) {
+        named_copy = *copy;
+        strcpy(copy_name, path_now);
+    }
     if (error && answer)
         give_answer(&request, error);
+    return error;
+}
+
+/* Waits for a copy, and takes note of its end. */
+static int wait_and_note(long copy) {
+    uint64_t mask;
+    int error = wait_for(copy);
+    lock_dumps(&mask);
+    note_end(copy, error);
+    unlock_dumps(&mask);
     return error;
 }
 
@@ -326,7 +408,7 @@ int mp_dump_write_sigsafe(const char *path) {
     lock_dumps(&mask);
     int error = start_dump(path, NULL, &copy);
     unlock_dumps(&mask);
-    return error ? error : wait_for(copy);
+    return error ? error : wait_and_note(copy);
 }
 
 int mp_dump_begin_sigsafe(const char *path, const char *answer) {
@@ -336,8 +418,8 @@ int mp_dump_begin_sigsafe(const char *path, const char *answer) {
     lock_dumps(&mask);
     int error = start_dump(path, answer, &copy);
     unlock_dumps(&mask);
-    if (!error && !note_copy(copy))
-        wait_for(copy); /* so many at once: one after the other then */
+    if (!error && !note_copy(copy, answer != NULL))
+        wait_and_note(copy); /* so many at once: one after the other then */
     return error;
 }
 
@@ -360,9 +442,9 @@ void mp_dump_after_fork(bool child) {
         copies[i] = 0;
     dump_count = 0;
     last_pause_ns = 0;
-    kept_next = 0;
-    for (uint64_t i = 0; kept && i < mp_options.dump_keep; i++)
-        *kept[i] = '\0'; /* those are the parent's */
+    kept_count = 0; /* those are the parent's */
+    named_copy = 0;
+    copy_error = 0;
     started_real_ns = mp_sys_real_ns();
     started_ns = mp_sys_precise_ns();
     mp_lock_reset(&dump_lock);

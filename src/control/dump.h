@@ -30,6 +30,10 @@ int mp_dump_begin_sigsafe(const char *path, const char *answer);
 /* Takes note of copies that have ended; true while there are others. */
 bool mp_dump_reap_sigsafe(void);
 
+/* Why the last of them that nobody waits an answer of has failed; 0: none has since this was asked.
+ */
+int mp_dump_take_error(void);
+
 /* What an error means, for people. */
 const char *mp_dump_reason(int error);
 

@@ -14,7 +14,8 @@
 static uint64_t period_ms, growth; /* 0: none */
 static _Atomic(uint64_t) next_ms, next_bytes;
 static _Atomic(bool) due, under_way, said;
-static _Atomic(bool) copying; /* a copy is to be reaped */
+static _Atomic(bool) copying, look; /* a copy is to be waited for; now */
+static _Atomic(uint64_t) last_ms;
 
 /* What pages, spans and blocks with a mapping of their own take. */
 static uint64_t heap_bytes(void) {
@@ -24,8 +25,12 @@ static uint64_t heap_bytes(void) {
 }
 
 static void tick(uint64_t now_ms) {
-    if (atomic_load_explicit(&copying, memory_order_relaxed))
+    if (atomic_exchange_explicit(&last_ms, now_ms, memory_order_relaxed) == now_ms)
+        return;
+    if (atomic_load_explicit(&copying, memory_order_relaxed)) {
+        atomic_store_explicit(&look, true, memory_order_relaxed);
         mp_hooks_ask_sigsafe();
+    }
     if ((period_ms && now_ms >= atomic_load_explicit(&next_ms, memory_order_relaxed)) ||
         (growth && heap_bytes() >= atomic_load_explicit(&next_bytes, memory_order_relaxed))) {
         atomic_store_explicit(&due, true, memory_order_relaxed);
@@ -39,32 +44,46 @@ static void set_next(void) {
     atomic_store_explicit(&next_bytes, heap_bytes() + growth, memory_order_relaxed);
 }
 
+static void tell(int error) {
+    if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        mp_say("no dump by itself: %s (said once)", mp_dump_reason(error));
+}
+
 static void begin(void) {
     set_next();
     int error = mp_dump_begin_sigsafe(NULL, NULL);
-    if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
-        mp_say("no dump by itself: %s (said once)", mp_dump_reason(error));
+    tell(error);
     atomic_store_explicit(&copying, !error, memory_order_relaxed);
 }
 
+/* With signals blocked: a handler of the program's that never returned here (siglongjmp) would
+ * leave this under way for good. */
 void mp_regular_asked(void) {
-    if (!mp_dump_can_start_sigsafe() ||
-        atomic_exchange_explicit(&under_way, true, memory_order_acquire))
-        return; /* the next step of the clock asks again */
-    if (atomic_load_explicit(&copying, memory_order_relaxed))
-        atomic_store_explicit(&copying, mp_dump_reap_sigsafe(), memory_order_relaxed);
-    if (atomic_load_explicit(&due, memory_order_relaxed) &&
-        !atomic_load_explicit(&copying, memory_order_relaxed)) {
-        atomic_store_explicit(&due, false, memory_order_relaxed);
-        begin();
+    uint64_t mask;
+    bool looks = atomic_exchange_explicit(&look, false, memory_order_relaxed);
+    if (!looks && !atomic_load_explicit(&due, memory_order_relaxed))
+        return;
+    mp_sys_block_all(&mask);
+    if (!atomic_exchange_explicit(&under_way, true, memory_order_acquire)) {
+        if (looks) {
+            atomic_store_explicit(&copying, mp_dump_reap_sigsafe(), memory_order_relaxed);
+            tell(mp_dump_take_error());
+        }
+        if (!atomic_load_explicit(&copying, memory_order_relaxed) &&
+            atomic_exchange_explicit(&due, false, memory_order_relaxed))
+            begin();
+        atomic_store_explicit(&under_way, false, memory_order_release);
     }
-    atomic_store_explicit(&under_way, false, memory_order_release);
+    mp_sys_unblock(&mask);
+}
+
+void mp_regular_forget(void) {
+    due = under_way = copying = look = false;
 }
 
 void mp_regular_start(void) {
     period_ms = mp_options.dump_period == MP_TIME_OFF ? 0 : mp_options.dump_period;
     growth = mp_options.dump_growth == MP_NUMBER_AUTO ? 0 : mp_options.dump_growth;
-    due = under_way = copying = false; /* in a child of fork, too */
     if (!period_ms && !growth)
         return;
     set_next();

@@ -8,6 +8,9 @@
 /* At start-up, after mp_dump_start; and in a child of fork, which begins anew. */
 void mp_regular_start(void);
 
+/* In a child of fork, whatever the fork interrupted: what its parent was about is not its own. */
+void mp_regular_forget(void);
+
 /* At the end of a slow path: begins what is due. */
 void mp_regular_asked(void);
 

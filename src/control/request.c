@@ -24,6 +24,7 @@ static struct {
 #define REAP_MS 50u
 
 static _Atomic(bool) pending; /* a request waits for the end of a slow path */
+static _Atomic(bool) reaping; /* a copy for a request has not been waited for */
 static _Atomic(uint64_t) reap_after_ms;
 
 static void make_path(char *path, size_t size, const char *what) {
@@ -79,18 +80,22 @@ static void obey(void) {
     /* A copy that has ended is a zombie until it is waited for: by the command's second signal, or
      * on a slow path, whichever comes first. */
     reap_after_ms = mp_sys_now_ms() + REAP_MS;
-    if (mp_dump_reap_sigsafe())
+    reaping = mp_dump_reap_sigsafe();
+    if (reaping)
         mp_hooks_ask_sigsafe();
     atomic_flag_clear_explicit(&request.busy, memory_order_release);
     mp_sys_unblock(&mask);
 }
 
 void mp_request_asked(void) {
-    if (!atomic_exchange_explicit(&pending, false, memory_order_relaxed) &&
-        mp_sys_now_ms() < reap_after_ms)
-        mp_hooks_ask_sigsafe();
-    else
+    if (atomic_exchange_explicit(&pending, false, memory_order_relaxed))
         obey();
+    else if (atomic_load_explicit(&reaping, memory_order_relaxed)) {
+        if (mp_sys_now_ms() < reap_after_ms)
+            mp_hooks_ask_sigsafe();
+        else
+            obey();
+    }
 }
 
 static void on_signal(int number, siginfo_t *info, void *context) {
@@ -107,6 +112,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 void mp_request_after_fork_child(void) {
     atomic_flag_clear_explicit(&request.busy, memory_order_relaxed);
     atomic_store_explicit(&pending, false, memory_order_relaxed);
+    atomic_store_explicit(&reaping, false, memory_order_relaxed);
 }
 
 void mp_request_start(void) {

@@ -311,12 +311,8 @@ static MP_NOINLINE void free_any(const char *verb, void *pointer, const void *ca
             mp_large_free(page);
             return;
         }
-    } else {
-        if (MP_UNLIKELY(mp_hooks.freed && mp_huge_is_sampled(pointer)))
-            mp_hooks.freed(pointer);
-        bool sampled;
-        if (mp_huge_free(pointer, &sampled))
-            return;
+    } else if (mp_large_free_huge(pointer)) {
+        return;
     }
     mp_misuse_pointer(verb, pointer);
 }

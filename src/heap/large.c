@@ -57,6 +57,16 @@ static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
     return (void *)page->start;
 }
 
+/* The end of a path that has no slow section of its own to look at the clock in. */
+static void look_at_clock(void) {
+    if (MP_UNLIKELY(mp_hooks.tick != NULL)) {
+        mp_slow_enter();
+        mp_pool_tick(mp_sys_now_ms());
+        mp_slow_leave();
+    }
+    mp_hooks_do_what_is_asked();
+}
+
 void *mp_large_alloc(size_t size, size_t align, bool zero) {
     if (size > PTRDIFF_MAX - OS_PAGE || align > PTRDIFF_MAX - OS_PAGE - size)
         return NULL;
@@ -76,7 +86,18 @@ void *mp_large_alloc(size_t size, size_t align, bool zero) {
     }
     if (block && sampled)
         mp_hooks.sampled(block, block, size, bytes);
+    look_at_clock();
     return block;
+}
+
+bool mp_large_free_huge(void *pointer) {
+    bool sampled;
+    if (MP_UNLIKELY(mp_hooks.freed && mp_huge_is_sampled(pointer)))
+        mp_hooks.freed(pointer);
+    if (!mp_huge_free(pointer, &sampled))
+        return false;
+    look_at_clock();
+    return true;
 }
 
 void mp_large_free(struct mp_page *page) {
@@ -88,6 +109,7 @@ void mp_large_free(struct mp_page *page) {
     mp_pool_give(page, page->slices);
     mp_pool_tick(mp_sys_now_ms());
     mp_slow_leave();
+    mp_hooks_do_what_is_asked();
 }
 
 /* A block has been resized: is it a sample now? One that grows has the chance of what is new, so

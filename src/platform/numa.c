@@ -354,7 +354,7 @@ bool mp_numa_is_several(void) {
 }
 
 bool mp_numa_is_filtered(const char *root) {
-    char status[4096];
+    static char status[4096]; /* in a copy, on whatever stack there was */
     return !read_text(root, "/proc/self/status", status, sizeof status) ||
            *field(status, "Seccomp") != '0';
 }

@@ -66,7 +66,7 @@ void mp_numa_begin_thread(void);
 #define MP_NUMA_NUMBERS 1024u
 bool mp_numa_is_several(void);
 bool mp_numa_has_memory(unsigned number);
-/* Is there a filter of system calls, or may there be one? A system call or two. */
+/* Is there a filter of system calls, or may there be one? In a copy with one thread. */
 bool mp_numa_is_filtered(const char *root);
 
 /* Of what is mapped here, that its memory is to come from the node, or from all in turn. At

@@ -78,20 +78,27 @@ static void after_fork_parent(void) {
         _IO_list_unlock();
 }
 
+/* No lock may be taken here: somebody may hold it who does not exist. */
+static void begin_child(void) {
+    mp_regular_forget();
+    if (mp_options.children == MP_CHILDREN_OFF) {
+        profile_nothing();
+        mp_sampler_stop();
+    }
+}
+
 static void after_fork_child(void) {
     if (fork_from_inside) {
         fork_from_inside--;
         mp_visit_forget();
+        begin_child();
         return;
     }
     mp_gate_open(true);
     mp_sampler_after_fork(true);
     mp_dump_after_fork(true);
     mp_request_after_fork_child();
-    if (mp_options.children == MP_CHILDREN_OFF) {
-        profile_nothing();
-        mp_sampler_stop();
-    }
+    begin_child();
     mp_regular_start();
 }
 
@@ -99,6 +106,10 @@ static void after_fork_child(void) {
 
 /* What handlers and clocks have left to the end of a slow path. */
 static void asked(void) {
+    if (!mp_dump_can_start_sigsafe()) {
+        mp_hooks_ask_sigsafe(); /* within the profiler, or a fork: at the end of another one */
+        return;
+    }
     mp_request_asked();
     mp_regular_asked();
 }

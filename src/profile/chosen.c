@@ -90,8 +90,10 @@ static bool has_name(const char *pattern) {
 }
 
 bool mp_chosen(char *text) {
-    if (mp_options.children == MP_CHILDREN_OFF && text)
+    bool chosen = mp_options.children != MP_CHILDREN_OUT &&
+                  (strcmp(mp_options.only, "*") == 0 || has_name(mp_options.only));
+    /* What is not chosen by its name, a shell perhaps, may start what is. */
+    if (chosen && mp_options.children == MP_CHILDREN_OFF && text)
         tell_children(text);
-    return mp_options.children != MP_CHILDREN_OUT &&
-           (strcmp(mp_options.only, "*") == 0 || has_name(mp_options.only));
+    return chosen;
 }

@@ -240,8 +240,8 @@ static void place(const struct mp_placed *found, void *blocks_by_mapping) {
 
 /* Page by page; what is there has been counted as something else. */
 static void place_block(uintptr_t start, size_t size) {
-    uintptr_t pages[ASK];
-    int nodes[ASK];
+    static uintptr_t pages[ASK]; /* the copy runs on whatever stack there was */
+    static int nodes[ASK];
     for (size_t at = 0; at < size; at += ASK * OS_PAGE) {
         size_t count = (size - at + OS_PAGE - 1) / OS_PAGE;
         count = count < ASK ? count : ASK;

@@ -14,7 +14,7 @@ struct mp_live {
     uint64_t born_ns;
     uint32_t stack;  /* handle */
     uint32_t rate;   /* under which it was drawn */
-    uint32_t thread; /* number of the heap it came from */
+    uint32_t thread; /* the number of the one that allocated it: sampler.c */
     uint16_t node;   /* the kernel's number of that one's memory */
     uint16_t resizes;
 };

@@ -21,7 +21,7 @@ void mp_peak_change(struct mp_heap *heap, int64_t bytes) {
     }
     int64_t now = atomic_fetch_add_explicit(&live, bytes, memory_order_relaxed) + bytes;
     int64_t before = atomic_load_explicit(&height, memory_order_relaxed);
-    while (now > before) {
+    while (now > before + before / MP_PEAK_SHARE) {
         if (atomic_compare_exchange_weak_explicit(&height, &before, now, memory_order_relaxed,
                                                   memory_order_relaxed)) {
             atomic_store_explicit(&reached_ns, mp_sys_now_ns(), memory_order_relaxed);

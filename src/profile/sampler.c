@@ -38,6 +38,7 @@ static __thread struct {
     struct mp_live moving; /* taken out by `resizing`, until `resized` */
     bool large;            /* the last draw was for a large block */
     void *moved_to;        /* by realloc, what is being freed */
+    uint32_t thread;       /* its number; 0: none yet */
 } here __attribute__((tls_model("initial-exec")));
 
 bool mp_sampler_is_inside_sigsafe(void) {
@@ -156,6 +157,14 @@ static void record(struct mp_live *sample) {
     mp_peak_change(mp_tls.heap, (int64_t)bytes);
 }
 
+/* Threads that have to do with samples, numbered as they come, from 1. */
+static uint32_t this_thread(void) {
+    static _Atomic(uint32_t) last;
+    if (!here.thread)
+        here.thread = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return here.thread;
+}
+
 static uint16_t one_more(uint16_t count) {
     return count < UINT16_MAX ? count + 1 : count;
 }
@@ -166,7 +175,7 @@ static uint8_t bits_of(uint64_t number) {
 
 static void forget(const struct mp_live *sample, uint8_t flags) {
     uint64_t now = mp_sys_precise_ns();
-    if (sample->thread != (mp_tls.heap ? mp_tls.heap->number : 0))
+    if (sample->thread != this_thread())
         flags |= MEMPROF_FREE_ELSEWHERE;
     mp_free_kind kind =
         mp_free_kind_of(sample->node, (uint16_t)mp_numa_number_here(),
@@ -187,7 +196,7 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
         .born_ns = mp_sys_precise_ns(),
         .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
-        .thread = mp_tls.heap ? mp_tls.heap->number : 0,
+        .thread = this_thread(),
         .node = (uint16_t)mp_numa_number_here(),
     };
     if (!here.large)
@@ -243,8 +252,7 @@ static int resized(void *block, size_t size, size_t usable) {
         sample->coin = usable;
         sample->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
         sample->born_ns = mp_sys_precise_ns();
-        sample->thread = mp_tls.heap ? mp_tls.heap->number : 0;
-        sample->node = (uint16_t)mp_numa_number_here();
+        sample->thread = this_thread();
         sample->resizes = one_more(sample->resizes);
         if (still)
             record(sample);

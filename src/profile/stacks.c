@@ -215,17 +215,24 @@ static void live_now(const struct mp_stack *stack, uint64_t *objects, uint64_t *
                         freed.bytes);
 }
 
-static void before_change(struct mp_stack *stack) {
+/* Once for each stack and height. The lock: of two that come to it at once, the later one must not
+ * go on and change the sums while the first has yet to read them. */
+static MP_NOINLINE void note_peak(struct mp_stack *stack) {
     uint64_t objects, bytes;
+    mp_lock_take(&stacks_lock);
     uint32_t now = mp_peak_number();
-    uint32_t seen = atomic_load_explicit(&stack->peak, memory_order_relaxed);
-    if (MP_LIKELY(seen == now) ||
-        !atomic_compare_exchange_strong_explicit(&stack->peak, &seen, now, memory_order_relaxed,
-                                                 memory_order_relaxed))
-        return;
-    live_now(stack, &objects, &bytes);
-    atomic_store_explicit(&stack->peak_objects, objects, memory_order_relaxed);
-    atomic_store_explicit(&stack->peak_bytes, bytes, memory_order_relaxed);
+    if (atomic_load_explicit(&stack->peak, memory_order_relaxed) != now) {
+        live_now(stack, &objects, &bytes);
+        atomic_store_explicit(&stack->peak_objects, objects, memory_order_relaxed);
+        atomic_store_explicit(&stack->peak_bytes, bytes, memory_order_relaxed);
+        atomic_store_explicit(&stack->peak, now, memory_order_release);
+    }
+    mp_lock_drop(&stacks_lock);
+}
+
+static inline void before_change(struct mp_stack *stack) {
+    if (MP_UNLIKELY(atomic_load_explicit(&stack->peak, memory_order_relaxed) != mp_peak_number()))
+        note_peak(stack);
 }
 
 uint64_t mp_stack_allocated(struct mp_stack *stack, double weight, uint64_t size) {

@@ -1,7 +1,7 @@
 /* Allocates BYTES in steps of 20 kB, STEPS in all, one every MS milliseconds; keeps what it has if
  * KEEP is 1. Forks at the end if FORK is 1, and the child does the same again. For test-regular.
  *
- *   grower STEPS MS KEEP FORK */
+ *   grower STEPS MS KEEP FORK [SIZE] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIZE = 20000 };
+static size_t size = 20000;
 
 static void grow(int steps, int ms, int keep) {
     for (int i = 0; i < steps; i++) {
-        char *block = malloc(SIZE);
+        char *block = malloc(size);
         if (!block)
             abort();
-        memset(block, 1, SIZE);
+        memset(block, 1, size < 20000 ? size : 20000);
         if (!keep)
             free(block);
         nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
@@ -24,8 +24,10 @@ static void grow(int steps, int ms, int keep) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5)
+    if (argc < 5)
         return 2;
+    if (argc > 5)
+        size = strtoul(argv[5], NULL, 10);
     int steps = atoi(argv[1]), ms = atoi(argv[2]), keep = atoi(argv[3]);
     grow(steps, ms, keep);
     if (atoi(argv[4])) {

@@ -80,6 +80,7 @@ START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
     FIELD(FREES, 1, free, stack, 3, "stack 3 of 3");
     FIELD(FREES, 0, free, reserved, 7, "a reserved field is not zero");
     FIELD(FREES, 0, free, lifetime, 65, "a lifetime of 65 bits");
+    FIELD(FREES, 0, free, node, 1024, "memory of node 1024 freed on node 0; they are below 1024");
     FIELD(FREES, 2, free, objects, 0xbff0000000000000, "not a number of objects");
     FIELD(FREES, 2, free, bytes, 0x7ff8000000000000, "not a number of bytes");
 }

@@ -107,15 +107,18 @@ static void add_peaks(struct sites *sites) {
             continue;
         double share = stack->peak_objects / stack->allocated_objects;
         double samples = ceil(share * (double)stack->allocated_samples);
-        join_total(sites_of_stack(sites, SITE_NEW, i), dump, samples < 1 ? 1 : (uint64_t)samples,
-                   stack->peak_objects, stack->peak_bytes);
+        if (!(samples >= 1)) /* nor if the figures make no sense */
+            samples = 1;
+        join_total(sites_of_stack(sites, SITE_NEW, i), dump,
+                   samples < 1e18 ? (uint64_t)samples : (uint64_t)1e18, stack->peak_objects,
+                   stack->peak_bytes);
     }
 }
 
 /* What is live and what was freed are known by node, where there are several. */
 static void add_totals_by_node(struct sites *sites) {
     const struct dump *dump = sites->dumps[SITE_NEW];
-    if (dump->free_count == 0) { /* perhaps an older file */
+    if (!dump->frees) { /* an older file */
         for (uint32_t i = 0; i < dump->stack_count; i++) {
             if (dump->stacks[i].allocated_samples > 0)
                 add_total(&dump->stacks[i], dump, sites_of_node(sites, SITE_NEW, i, 0));
@@ -314,6 +317,8 @@ static void add_all(struct view *view) {
         break;
     case VIEW_LIFETIMES:
         sites_add_lifetimes(&view->sites, SITE_NEW);
+        if (by_node)
+            sites_add_frees(&view->sites, SITE_NEW);
         break;
     case VIEW_LIVE:
         add_samples(&view->sites);

@@ -255,6 +255,9 @@ static int check_frees(const struct dump_check *check, const struct dump *dump) 
         const free *f = &dump->frees[i];
         if (f->stack >= dump->stack_count)
             return BAD(kind, i, free, stack, "stack %u of %zu", f->stack, dump->stack_count);
+        if (f->node >= DUMP_NODES_MAX || f->on >= DUMP_NODES_MAX)
+            return BAD(kind, i, free, node, "memory of node %u freed on node %u; they are below %u",
+                       f->node, f->on, DUMP_NODES_MAX);
         if (f->lifetime > 64)
             return BAD(kind, i, free, lifetime, "a lifetime of %u bits", f->lifetime);
         if (f->reserved != 0 || f->reserved2 != 0)

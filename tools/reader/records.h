@@ -15,6 +15,7 @@
 #define DUMP_DEPTH_MAX       256u   /* frames of a stack */
 #define DUMP_KINDS           11u    /* known kinds are 1 .. 10 */
 #define DUMP_KINDS_NEEDED    8u     /* of these, 1 .. 8 must be there */
+#define DUMP_NODES_MAX       1024u  /* numbers of NUMA nodes, as the kernel has them */
 #define DUMP_ESTIMATE_MAX    0x1p96 /* so that no sum of estimates is infinite */
 
 struct dump_kind {

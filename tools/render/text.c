@@ -400,7 +400,9 @@ static void nothing(const struct page *page) {
     else if (chosen)
         fputs("\nNo site is left by the options that choose.\n", page->stream);
     else
-        fputs("\nNo site: no sampled block is live.\n", page->stream);
+        fputs(view->options.of == VIEW_LIVE ? "\nNo site: no sampled block is live.\n"
+                                            : "\nNo site: of that the dump has nothing.\n",
+              page->stream);
 }
 
 static void verdict(const struct page *page) {
