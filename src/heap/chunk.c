@@ -31,7 +31,7 @@ static bool was_full(const struct mp_page *page) {
 static struct mp_page *leftmost(const struct mp_chunk *chunk, struct mp_page *page) {
     while (page > chunk->first) {
         enum mp_kind kind = kind_of(page - 1);
-        if (kind == MP_KIND_NONE)
+        if (kind == MP_KIND_NONE || (page - 1)->node != page->node) /* under another pool's lock */
             return NULL;
         bool has_head = kind == MP_KIND_FREE || kind == MP_KIND_CONT;
         page = has_head ? mp_arena_page((page - 1)->head) : page - 1;

@@ -424,8 +424,11 @@ void *mp_realloc(void *pointer, size_t size, const void *caller) {
 void mp_heap_find_nodes(const char *root) {
     unsigned count = mp_numa_start(root);
     bool more = count > 1 && mp_pool_add_nodes(count) && mp_shared_add_nodes(count);
+    if (more)
+        mp_arena_bind(); /* before there is memory of other nodes */
     mp_numa_use(more ? count : 1);
-    mp_arena_bind();
+    if (!more)
+        mp_arena_bind(); /* with numa=interleave */
 }
 
 void mp_heap_arm(void) {

@@ -66,7 +66,7 @@ bool mp_home_send(struct mp_heap *from, struct mp_page *page) {
         return false;
     }
     bool foreign = page->node != from->node;
-    if (!home || mp_remote_count(page) >= used || (foreign && home_node(home) != page->node) ||
+    if (!home || mp_remote_count(page) >= used || home_node(home) != page->node ||
         !is_home(&home->bins[page->class], foreign))
         return false;
     mp_page_set_flag(page, MP_PAGE_HOMING);

@@ -31,7 +31,8 @@ static void make_zero(uintptr_t start, size_t bytes) {
 static void *take_span(size_t bytes, size_t align, bool zero, bool sampled) {
     if (bytes > SPAN_MOST || align > SPAN_MOST)
         return NULL;
-    struct mp_heap *heap = mp_tls.heap;
+    /* A thread that begins with this is asked for its policy when it has a heap. */
+    struct mp_heap *heap = mp_numa_count() > 1 ? mp_thread_heap() : mp_tls.heap;
     bool is_zero;
     mp_slow_enter();
     struct mp_page *page = mp_pool_take(heap ? mp_heap_here(heap) : mp_numa_here(),

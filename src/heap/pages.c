@@ -207,9 +207,9 @@ static void carve(struct mp_page *page) {
     atomic_store_explicit(&page->carved, (uint16_t)to, memory_order_relaxed);
 }
 
-static struct mp_page *fresh_page(struct mp_heap *heap, unsigned class) {
+static struct mp_page *fresh_page(struct mp_heap *heap, unsigned node, unsigned class) {
     bool zero;
-    struct mp_page *page = mp_pool_take(heap->node, 1, 1, &zero);
+    struct mp_page *page = mp_pool_take_on(node, 1, 1, &zero);
     if (!page)
         return NULL;
     page->class = (uint8_t) class;
@@ -258,9 +258,12 @@ static struct mp_page *next_page(struct mp_heap *heap, unsigned class) {
     if (!page)
         page = adopt(heap, heap->node, class);
     if (!page)
-        page = fresh_page(heap, class);
+        page = fresh_page(heap, heap->node, class);
     for (unsigned node = 0; !page && node < mp_numa_count(); node++)
         page = adopt(heap, node, class);
+    for (unsigned node = 0; !page && node < mp_numa_count(); node++)
+        page = node == heap->node ? NULL : fresh_page(heap, node, class);
+    heap->bins[class].astray = page && page->node != heap->node;
     return page;
 }
 
@@ -296,7 +299,7 @@ static uint32_t replenish(struct mp_bin *bin, struct mp_page *page) {
 static uint32_t ready_current(struct mp_heap *heap, unsigned class) {
     struct mp_bin *bin = &heap->bins[class];
     struct mp_page *page = mp_arena_page_or_null(bin->current);
-    if (page && MP_UNLIKELY(page->node != mp_heap_here(heap))) {
+    if (page && MP_UNLIKELY(page->node != mp_heap_here(heap)) && !bin->astray) {
         mp_pages_end_current(heap, class); /* the thread has come from another node */
         page = NULL;
     }

@@ -264,7 +264,7 @@ static bool fetch(struct pool *pool, struct mp_page *page, uint64_t now) {
     if (pool->recent_slices == 0 || pool->regret_slices < MP_CHUNK_SLICES ||
         mp_sys_ms_since(pool->hasty_ms, now) > REGRET_MS || pool->fetching ||
         now < pool->fetch_after_ms || mp_options.purge == 0 || !mp_thp_may_fetch() ||
-        !mp_chunk_take(&chunk, &pool->spans, page))
+        mp_numa_is_anywhere(page->node) || !mp_chunk_take(&chunk, &pool->spans, page))
         return false;
     pool->fetching = true;
     mp_lock_drop(&pool->lock);
@@ -328,7 +328,7 @@ static void mark_further(struct mp_page *page, uint32_t slices, uint32_t head) {
     }
 }
 
-static struct mp_page *take(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
+struct mp_page *mp_pool_take_on(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
     struct pool *pool = pools[node];
     uint64_t now = mp_sys_now_ms();
     uint32_t padded = slices + align - 1;
@@ -351,7 +351,7 @@ static struct mp_page *take(unsigned node, uint32_t slices, uint32_t align, bool
                 atomic_store_explicit(&page[i].flags, MP_SPAN_GONE, memory_order_relaxed);
             }
             mp_lock_drop(&pool->lock);
-            return take(node, slices, align, zero);
+            return mp_pool_take_on(node, slices, align, zero);
         }
         if (result != 0) {
             mp_lock_drop(&pool->lock);
@@ -378,10 +378,10 @@ static struct mp_page *take(unsigned node, uint32_t slices, uint32_t align, bool
 }
 
 struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero) {
-    struct mp_page *page = take(node, slices, align, zero);
+    struct mp_page *page = mp_pool_take_on(node, slices, align, zero);
     for (unsigned other = 0; !page && other < mp_numa_count(); other++) {
         if (other != node)
-            page = take(other, slices, align, zero);
+            page = mp_pool_take_on(other, slices, align, zero);
     }
     return page;
 }
@@ -415,7 +415,8 @@ bool mp_pool_extend(struct mp_page *page, uint32_t want, bool *zero) {
     bool done = false;
     mp_lock_take(&pool->lock);
     struct mp_page *after = page + have;
-    if (index + have < range->limit && mp_page_kind(after) == MP_KIND_FREE &&
+    if (index + have < range->limit &&
+        atomic_load_explicit(&after->kind, memory_order_acquire) == MP_KIND_FREE &&
         after->node == page->node && after->slices >= more &&
         (mp_spans_state(after) != MP_GONE || mp_arena_map_again(after, more) == 0)) {
         enum mp_spans_state state = mp_spans_state(after);

@@ -19,6 +19,8 @@ bool mp_pool_add_nodes(unsigned count);
  * reads an old life's fields. *zero: the memory reads zero. The node has it, or another if that one
  * can have no more. NULL: the system has no more. */
 struct mp_page *mp_pool_take(unsigned node, uint32_t slices, uint32_t align, bool *zero);
+/* The same of that node alone. */
+struct mp_page *mp_pool_take_on(unsigned node, uint32_t slices, uint32_t align, bool *zero);
 
 /* Gives a span back; its entry must not be reachable as a page any more. */
 void mp_pool_give(struct mp_page *page, uint32_t slices);

@@ -44,7 +44,10 @@ static struct shard *shard_for(struct mp_heap *heap) {
     return &shards[mp_heap_here(heap)][heap->number % SHARDS];
 }
 
+/* Of a page that a program frees into twice at once the number may be anything. */
 static struct shard *shard_by_number(unsigned number) {
+    if (MP_UNLIKELY(number >= mp_numa_count() * SHARDS))
+        number %= SHARDS;
     return &shards[number / SHARDS][number % SHARDS];
 }
 

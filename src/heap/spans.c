@@ -79,10 +79,11 @@ void mp_spans_remove(struct mp_spans *spans, struct mp_page *page) {
         age_remove(spans, page);
 }
 
+/* Acquire: another node's pool may be making it, and then it has its node before its kind. */
 static bool is_neighbour(const struct mp_page *page, const struct mp_page *self,
                          enum mp_spans_state state) {
-    return mp_page_kind(page) == MP_KIND_FREE && page->node == self->node &&
-           mp_spans_state(page) == state;
+    return atomic_load_explicit(&page->kind, memory_order_acquire) == MP_KIND_FREE &&
+           page->node == self->node && mp_spans_state(page) == state;
 }
 
 void mp_spans_insert(struct mp_spans *spans, struct mp_page *page, uint32_t slices,

@@ -43,7 +43,7 @@ static bool collapse(const struct mp_page *first) {
 }
 
 void mp_thp_note_full(const struct mp_page *page, uint64_t now) {
-    if (!wanted())
+    if (!wanted() || mp_numa_is_anywhere(page->node)) /* a policy of the program's counts there */
         return;
     uint32_t chunk = mp_arena_number(page) & ~(MP_CHUNK_SLICES - 1);
     uint32_t newest = atomic_load_explicit(&candidate_next, memory_order_relaxed);

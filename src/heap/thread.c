@@ -76,6 +76,7 @@ static void thread_exit(void *unused) {
     mp_tls.heap = NULL;
     mp_tls.exited = true;
     retire_heap(heap);
+    mp_numa_end_thread();
 }
 
 /* A thread that allocated after its exit handler had run for the last time leaves its heap without

@@ -45,6 +45,7 @@ struct mp_bin {
     uint32_t left_ms; /* when a current page was last left because only frees came */
     uint8_t calm;     /* how often in a row that was looked for in vain */
     bool watched;     /* that is looked for */
+    bool astray;      /* the current page is another node's: this one had no more */
     /* For the hooks: how much coarser than others the next sample was drawn, and the last one. */
     uint8_t coarse, last_coarse;
     /* See home.h. Pages that were filled, and those of them that this thread was the first to free

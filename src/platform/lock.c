@@ -40,7 +40,7 @@ void mp_lock_wake(struct mp_lock *lock) {
 #ifdef MP_DEBUG_LOCKS
 
 static __thread uint32_t held_ranks;
-static __thread uint8_t held_again[32]; /* further locks of a rank that is held */
+static __thread uint16_t held_again[32]; /* further locks of a rank that is held */
 
 void mp_lock_check_take(const struct mp_lock *lock) {
     if (held_ranks >> lock->rank)

@@ -43,7 +43,7 @@ static bool interleaved, own_policy;    /* the program's */
 static uintptr_t rseq_node;
 static int (*getcpu_of_vdso)(unsigned *cpu, unsigned *node, void *unused);
 
-static _Atomic(bool) policies_change;
+static _Atomic(int32_t) with_policy; /* threads that have one */
 static __thread bool has_policy __attribute__((tls_model("initial-exec"))); /* of its own */
 
 #ifdef MP_FAULTS
@@ -230,20 +230,34 @@ bool mp_numa_bind(unsigned node, uintptr_t start, size_t size) {
                         NUMBERS + 1) == 0;
 }
 
+/* Can they be moved? Kernels before 5.7 leave nothing behind. */
+static bool seeds_work(void) {
+    uintptr_t at = mp_sys_mmap(0, 2 * MP_NUMA_SEED, PROT_NONE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mp_sys_failed(at))
+        return false;
+    mp_sys_munmap(at + MP_NUMA_SEED, MP_NUMA_SEED);
+    bool works = mp_numa_plant(0, at, 2 * MP_NUMA_SEED);
+    mp_sys_munmap(at, works ? 2 * MP_NUMA_SEED : MP_NUMA_SEED);
+    return works;
+}
+
+/* Without rights: nobody touches them, mlockall does not fill them, and they count for nothing. */
 static bool make_seeds(unsigned count) {
     size_t size = count * MP_NUMA_SEED;
     uintptr_t got =
-        mp_sys_mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mp_sys_mmap(0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mp_sys_failed(got))
         return false;
-    for (unsigned node = 0; node < count; node++) {
-        if (!mp_numa_bind(node, got + node * MP_NUMA_SEED, MP_NUMA_SEED)) {
-            mp_sys_munmap(got, size);
-            return false;
-        }
-    }
+    bool bound = true;
+    for (unsigned node = 0; node < count; node++)
+        bound = bound && mp_numa_bind(node, got + node * MP_NUMA_SEED, MP_NUMA_SEED);
     seeds = got;
-    return true;
+    if (bound && seeds_work())
+        return true;
+    seeds = 0;
+    mp_sys_munmap(got, size);
+    return false;
 }
 
 bool mp_numa_is_interleaved(void) {
@@ -258,11 +272,16 @@ bool mp_numa_has_seed(unsigned node) {
     return seeds != 0 && node < real_nodes;
 }
 
+/* What mlockall has locked for the future cannot be had so: a mapping that is moved is not locked
+ * by that. Of memory that is locked the kernel takes nothing back, which tells. Rights are given
+ * before it grows, so that the growth is charged as memory that can be written. */
 bool mp_numa_plant(unsigned node, uintptr_t at, size_t size) {
     uintptr_t seed = seeds + node * MP_NUMA_SEED;
+    if (mp_sys_madvise(at, MP_NUMA_SEED, MADV_DONTNEED) != 0)
+        return false;
     uintptr_t got = mp_sys_mremap(seed, MP_NUMA_SEED, MP_NUMA_SEED,
                                   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at);
-    if (mp_sys_failed(got))
+    if (mp_sys_failed(got) || mp_sys_mprotect(at, MP_NUMA_SEED, PROT_READ | PROT_WRITE) != 0)
         return false;
     return size == MP_NUMA_SEED || !mp_sys_failed(mp_sys_mremap(at, MP_NUMA_SEED, size, 0, 0));
 }
@@ -275,23 +294,34 @@ static bool is_own(int policy) {
     return policy != POLICY_DEFAULT && policy != POLICY_LOCAL;
 }
 
+/* Has the program been started with a policy? Where the call may not be made, the first of its
+ * mappings tells: "START default file=...". */
+static bool has_own_policy(const char *root, bool filtered) {
+    char maps[1024];
+    int policy = POLICY_DEFAULT;
+    if (!filtered)
+        return mp_sys_get_mempolicy(&policy) == 0 && is_own(policy);
+    if (!read_text(root, "/proc/self/numa_maps", maps, sizeof maps))
+        return false;
+    const char *word = maps + strcspn(maps, " \n");
+    word += *word == ' ';
+    return strncmp(word, "default", 7) != 0 && strncmp(word, "local", 5) != 0;
+}
+
 /* Of several nodes with memory: how many to keep apart. */
 MP_COLD static unsigned choose(const char *root) {
     char status[4096];
     bool filtered = true; /* if nobody tells */
-    int policy = POLICY_DEFAULT;
     if (read_text(root, "/proc/self/status", status, sizeof status)) {
         struct set allowed = parse_list(field(status, "Mems_allowed_list"));
         for (unsigned i = 0; i < NUMBERS / 64 && count_of(&allowed) > 0; i++)
             with_memory.bits[i] &= allowed.bits[i];
         filtered = *field(status, "Seccomp") != '0';
     }
-    if (count_of(&with_memory) < 2 || !can_tell_node())
+    own_policy = has_own_policy(root, filtered);
+    if (own_policy || mp_options.numa == MP_NUMA_OFF || count_of(&with_memory) < 2 ||
+        !can_tell_node())
         return 1;
-    if (!filtered && mp_sys_get_mempolicy(&policy) == 0 && is_own(policy)) {
-        own_policy = true;
-        return 1;
-    }
     unsigned count = number_nodes(root);
     interleaved = mp_options.numa == MP_NUMA_INTERLEAVE;
     if (interleaved)
@@ -309,7 +339,7 @@ unsigned mp_numa_start(const char *root) {
         return 1;
     machine = with_memory = parse_list(text);
     bool one = text[strcspn(text, "-,")] == 0; /* nearly always */
-    real_nodes = one || mp_options.numa == MP_NUMA_OFF ? 1 : choose(root);
+    real_nodes = one ? 1 : choose(root);
     if (real_nodes == 1)
         numbers[0] = (uint16_t)first_of(&with_memory);
     return real_nodes == 1 ? 1 : real_nodes + 1;
@@ -324,17 +354,26 @@ void mp_numa_use(unsigned nodes) {
 
 /* ---- threads ---- */
 
+static void set_policy(bool own) {
+    if (own != has_policy)
+        atomic_fetch_add_explicit(&with_policy, own ? 1 : -1, memory_order_relaxed);
+    has_policy = own;
+}
+
 void mp_numa_note_policy(int policy) {
-    has_policy = is_own(policy);
-    if (has_policy)
-        atomic_store_explicit(&policies_change, true, memory_order_relaxed);
+    set_policy(is_own(policy));
 }
 
 void mp_numa_begin_thread(void) {
-    int policy;
-    if (atomic_load_explicit(&policies_change, memory_order_relaxed) &&
-        mp_sys_get_mempolicy(&policy) == 0)
-        has_policy = is_own(policy);
+    set_policy(has_policy || atomic_load_explicit(&with_policy, memory_order_relaxed) > 0);
+}
+
+void mp_numa_end_thread(void) {
+    set_policy(false);
+}
+
+bool mp_numa_is_anywhere(unsigned node) {
+    return node == real_nodes;
 }
 
 unsigned mp_numa_look(void) {

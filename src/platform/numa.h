@@ -9,8 +9,9 @@
  *
  * Where there are several there is one more, of no node: memory that is bound to nothing, for
  * threads that have set a policy of their own meanwhile, which is to count then. They tell us
- * (preload/policy.c); what they start inherits it, and is asked when it first allocates, once
- * anybody has told.
+ * (preload/policy.c). What they start inherits it; which threads those are nobody tells, and to ask
+ * is a system call: so all that begin while any thread has a policy have their memory from there,
+ * where without one it is from where they first touch it.
  *
  * Everything is found out at start-up, with three system calls where there is one node. Afterwards
  * nothing is called that a sandboxed program might not let us call: a thread's node is read from
@@ -58,8 +59,12 @@ uint32_t mp_numa_number_here(void);
 
 /* This thread has another policy now, of <linux/mempolicy.h>. */
 void mp_numa_note_policy(int policy);
-/* This thread is about to allocate for the first time. */
+/* This thread is about to allocate for the first time, or has ended. */
 void mp_numa_begin_thread(void);
+void mp_numa_end_thread(void);
+
+/* Is it the one of no node? */
+bool mp_numa_is_anywhere(unsigned node);
 
 /* For reports, whether nodes count or not: does the machine have several with memory, and which?
  * By the kernel's numbers. */

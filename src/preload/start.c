@@ -153,9 +153,10 @@ __attribute__((constructor(101))) static void start(void) {
             say_passive();
         return;
     }
+    if (!secure)
+        mp_heap_find_nodes(""); /* how many locks there are is settled before anybody forks */
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     if (!secure) { /* there, nothing is to be read or written: there is no profile either */
-        mp_heap_find_nodes("");
         if (!mp_chosen(options))
             profile_nothing();
         mp_hooks.asked = asked;

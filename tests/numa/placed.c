@@ -682,6 +682,35 @@ static void case_policy(void) {
     drop(&large);
 }
 
+static long locked_kib(void) {
+    char line[256];
+    long kib = -1;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file))
+        sscanf(line, "VmLck: %ld", &kib);
+    if (file)
+        fclose(file);
+    return kib;
+}
+
+/* What is mapped for the heap after that is locked, too. Of each turn the kernel knows how much. */
+static void case_locked(void) {
+    for (int turn = 0; turn < 3; turn++) {
+        go_to(nodes_with[turn % nodes_with_count], 0);
+        if (turn == 1 && mlockall(MCL_FUTURE) != 0)
+            die("mlockall");
+        if (turn == 2 && mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+            die("mlockall");
+        long before = locked_kib();
+        struct blocks blocks = filled(60000, 1, 1024);
+        long grown = locked_kib() - before;
+        expect("a thread's blocks, locked or not", nodes_with[turn % nodes_with_count], 0.9,
+               &blocks);
+        if (turn > 0 && grown < 25000)
+            die("new memory of the heap is not locked");
+    }
+}
+
 /* On a node without memory: the nearest, by the distances. NEAREST. */
 static void case_memoryless(void) {
     int nearest = atoi(getenv("NEAREST"));
@@ -758,7 +787,7 @@ static const struct {
     {"pinned", case_pinned},   {"migrated", case_migrated}, {"exchange", case_exchange},
     {"crowd", case_crowd},     {"home", case_home},         {"full", case_full},
     {"ordered", case_ordered}, {"offline", case_offline},   {"memoryless", case_memoryless},
-    {"dumped", case_dumped},   {"policy", case_policy},
+    {"dumped", case_dumped},   {"policy", case_policy},     {"locked", case_locked},
 };
 
 int main(int argc, char **argv) {

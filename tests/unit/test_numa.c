@@ -256,6 +256,18 @@ static int fail_policy_calls(const char *name) {
     return count_policy_calls(name), strcmp(name, "mbind") == 0 ? EPERM : 0;
 }
 
+START_TEST(a_policy_from_before_the_start_counts_under_a_filter_too) {
+    machine("0-1\n");
+    put("Name:\tx\nSeccomp:\t2\nMems_allowed_list:\t0-1\n", STATUS);
+    put("55d0000 interleave:0-1 file=/bin/true mapped=3 N0=3\n", "/proc/self/numa_maps");
+    ck_assert_uint_eq(mp_numa_start(root), 1);
+    ck_assert(mp_numa_is_ordered());
+    put("55d0000 default file=/bin/true mapped=3 N0=3\n", "/proc/self/numa_maps");
+    ck_assert_uint_eq(mp_numa_start(root), 3);
+    ck_assert(!mp_numa_is_ordered());
+}
+END_TEST
+
 START_TEST(without_mbind_there_are_nodes_all_the_same) {
     machine("0-1\n");
     put("Name:\tx\nSeccomp:\t0\nMems_allowed_list:\t0-1\n", STATUS);
@@ -498,10 +510,6 @@ static void *allocate_without_node(void *unused) {
     return NULL;
 }
 
-static int no_policy(const char *name) {
-    return strcmp(name, "get_mempolicy") == 0 ? EPERM : 0;
-}
-
 static void *allocate_on_0(void *unused) {
     (void)unused;
     char *block = t_malloc(100);
@@ -510,13 +518,17 @@ static void *allocate_on_0(void *unused) {
     return NULL;
 }
 
+static void *allocate_large_without_node(void *unused) {
+    (void)unused;
+    char *block = t_malloc(100000);
+    must(node_of(block) == 2);
+    t_free(block);
+    return NULL;
+}
+
 START_TEST(a_threads_own_policy_counts) {
-    enum { BIND = 2, LOCAL = 4, INTERLEAVE_STATIC = 3 | 1 << 15 };
-    unsigned long node_0 = 1;
-    bool real = mp_sys_host_set_mempolicy(BIND, &node_0, 64) == 0; /* containers forbid it */
+    enum { LOCAL = 4, INTERLEAVE_STATIC = 3 | 1 << 15 };
     two_nodes();
-    if (mp_numa_is_ordered()) /* made out at the start */
-        return;
     char *before = t_malloc(100);
     ck_assert_uint_eq(node_of(before), 0);
     mp_numa_note_policy(INTERLEAVE_STATIC);
@@ -527,12 +539,10 @@ START_TEST(a_threads_own_policy_counts) {
     char *large = t_malloc(100000), *medium = t_malloc(9000);
     ck_assert_uint_eq(node_of(large), 2);
     ck_assert_uint_eq(node_of(medium), 2);
-    if (real)
-        unit_in_thread(allocate_without_node, NULL);
-    mp_sys_fault = no_policy; /* not told: the default */
-    unit_in_thread(allocate_on_0, NULL);
-    mp_sys_fault = NULL;
+    unit_in_thread(allocate_without_node, NULL);
+    unit_in_thread(allocate_large_without_node, NULL);
     mp_numa_note_policy(LOCAL);
+    unit_in_thread(allocate_on_0, NULL); /* nobody has a policy any more */
     t_free(large);
     t_free(medium);
     large = t_malloc(100000);
@@ -712,6 +722,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(found, off_is_one);
     UNIT_CASE_PRISTINE(found, interleave_that_cannot_be_is_said);
     UNIT_CASE_PRISTINE(found, under_a_filter_nothing_is_called);
+    UNIT_CASE_PRISTINE(found, a_policy_from_before_the_start_counts_under_a_filter_too);
     UNIT_CASE_PRISTINE(found, without_mbind_there_are_nodes_all_the_same);
     suite_add_tcase(suite, found);
     TCase *had = tcase_create("memory by nodes");
