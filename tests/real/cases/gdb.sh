@@ -134,7 +134,7 @@ disassemble /r twice
 info line twice
 info sharedlibrary libstdc
 ptype node
-info types node
+info types ^node$
 python
 text = open('/proc/self/maps').read()
 open('tmp/maps-gdb', 'w').write(text)
