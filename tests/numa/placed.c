@@ -594,7 +594,8 @@ static void case_crowd(void) {
         pthread_join(threads[i], NULL);
     for (int i = 0; i < CROWD; i++) {
         snprintf(what, sizeof what, "of threads that move, %d's", i);
-        expect(what, crowd_node[i], 0.95, &crowd[i]);
+        expect(what, crowd_node[i], 0.9,
+               &crowd[i]); /* pages in use when it came are left as they come */
     }
 }
 
