@@ -10,7 +10,7 @@
 #include <memprof/memprof.h>
 
 enum { BLOCKS = 2000, SIZE = 1000, ROUNDS = 300, CHAINS = 10, THREADS = 4 };
-#define SITE __attribute__((noinline, noclone))
+#define SITE __attribute__((noinline))
 
 static char *blocks[BLOCKS];
 
