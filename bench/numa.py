@@ -108,7 +108,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix='memprof-bench.') as scratch:
         subprocess.run(['gcc', '-O2', '-D_GNU_SOURCE', '-pthread', '-o',
                         os.path.join(scratch, 'placed'),
-                        os.path.join(allocating.TREE, 'tests/numa/placed.c')], check=True)
+                        os.path.join(allocating.TREE, 'tests/numa/placed.c'),
+                        os.path.join(allocating.TREE, 'tests/numa/asker.c')], check=True)
         for machine, nodes in MACHINES:
             rows += [(machine,) + row for row in run_machine(
                 kernel.stdout.strip(), nodes, allocators, 1 if options.quick else ROUNDS, scratch)]
