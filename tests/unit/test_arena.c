@@ -207,7 +207,9 @@ START_TEST(with_all_far_places_blocked_a_window_is_reserved_wherever_it_fits) {
             break;
         block_at(range_end(r));
     }
-    ck_assert_uint_ge(r, 8);
+    /* Eight places are tried. Of the 32 the address sanitizer's shadow has nine in a row, of which
+     * a try and those that follow it meet three at most. */
+    ck_assert_uint_ge(r, UNIT_ASAN ? 5 : 8);
     ck_assert_uint_lt(r, MP_RANGES);
     ck_assert_uint_eq(mp_ranges[r].base % mp_ranges[r].window, 0);
     for (int i = 0; i < 20; i++)
