@@ -103,6 +103,7 @@ static struct set parse_list(const char *at) {
 
 /* ---- what the system says ---- */
 
+/* As much as one read gives: all of these files, or the first lines of a long one. */
 static bool read_text(const char *root, const char *path, char *buffer, size_t size) {
     char full[128];
     if (strlen(root) + strlen(path) >= sizeof full)
@@ -112,14 +113,10 @@ static bool read_text(const char *root, const char *path, char *buffer, size_t s
     long fd = mp_sys_open(full, O_RDONLY, 0);
     if (fd < 0)
         return false;
-    size_t length = 0;
-    long got;
-    while (length + 1 < size &&
-           (got = mp_sys_read((int)fd, buffer + length, size - 1 - length)) > 0)
-        length += (size_t)got;
+    long got = mp_sys_read((int)fd, buffer, size - 1);
     mp_sys_close((int)fd);
-    buffer[length] = 0;
-    return length > 0;
+    buffer[got > 0 ? got : 0] = 0;
+    return got > 0;
 }
 
 /* What follows "NAME:\t" at the beginning of a line. */

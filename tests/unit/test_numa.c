@@ -19,6 +19,7 @@
 #include "heap/pool.h"
 #include "heap/queue.h"
 #include "heap/remote.h"
+#include "heap/thp.h"
 #include "heap_api.h"
 #include "invariants.h"
 #include "platform/numa.h"
@@ -262,6 +263,7 @@ START_TEST(a_policy_from_before_the_start_counts_under_a_filter_too) {
     put("55d0000 interleave:0-1 file=/bin/true mapped=3 N0=3\n", "/proc/self/numa_maps");
     ck_assert_uint_eq(mp_numa_start(root), 1);
     ck_assert(mp_numa_is_ordered());
+    ck_assert(!mp_thp_may_fetch());
     put("55d0000 default file=/bin/true mapped=3 N0=3\n", "/proc/self/numa_maps");
     ck_assert_uint_eq(mp_numa_start(root), 3);
     ck_assert(!mp_numa_is_ordered());
@@ -572,8 +574,12 @@ END_TEST
 
 /* ---- memory that is short ---- */
 
+static int failed;
+
 static int fail_mmap(const char *name) {
-    return strcmp(name, "mmap") == 0 || strcmp(name, "mremap") == 0 ? ENOMEM : 0;
+    bool fails = strcmp(name, "mmap") == 0 || strcmp(name, "mremap") == 0;
+    failed += fails;
+    return fails ? ENOMEM : 0;
 }
 
 enum { SPANS = 4096 };
@@ -622,6 +628,41 @@ START_TEST(another_nodes_memory_is_better_than_none) {
         mp_pool_give(spans[count], 1);
     mp_slow_leave();
     free_all();
+    ck_assert_invariants();
+}
+END_TEST
+
+/* A page of another node is used up before the next is taken: addresses are short. */
+START_TEST(a_page_of_another_node_is_kept_where_there_is_no_other) {
+    enum { FREE = 8, BLOCKS = 60 };
+    struct mp_page *page, *last = NULL;
+    bool zero;
+    int count = 0, pages = 0;
+    two_nodes();
+    t_free(t_malloc(SIZE));
+    come_to(1);
+    struct mp_page *other = mp_pool_take(0, FREE, 1, &zero);
+    mp_sys_fault = fail_mmap;
+    while (count < SPANS && (spans[count] = mp_pool_take_on(1, 1, 1, &zero)))
+        count++;
+    while (count < SPANS && (spans[count] = mp_pool_take_on(0, 1, 1, &zero)))
+        count++;
+    mp_pool_give(other, FREE);
+    failed = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = t_malloc(SIZE);
+        ck_assert_ptr_nonnull(blocks[i]);
+        page = mp_arena_find((uintptr_t)blocks[i]);
+        pages += page != last;
+        last = page;
+    }
+    mp_sys_fault = NULL;
+    ck_assert_int_le(pages, 3);   /* what had been left on node 0, and one more */
+    ck_assert_int_le(failed, 20); /* nor is the system asked again for each stretch of it */
+    while (count-- > 0)
+        mp_pool_give(spans[count], 1);
+    for (int i = 0; i < BLOCKS; i++)
+        t_free(blocks[i]);
     ck_assert_invariants();
 }
 END_TEST
@@ -737,6 +778,7 @@ int main(void) {
     UNIT_CASE_PRISTINE(had, a_page_that_is_hardly_begun_is_left_too);
     UNIT_CASE_PRISTINE(had, a_threads_own_policy_counts);
     UNIT_CASE_PRISTINE(had, another_nodes_memory_is_better_than_none);
+    UNIT_CASE_PRISTINE(had, a_page_of_another_node_is_kept_where_there_is_no_other);
     suite_add_tcase(suite, had);
     TCase *crowd = tcase_create("everybody everywhere");
     tcase_add_checked_fixture(crowd, NULL, teardown);
