@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "commands/ask.h"
+#include "commands/boxes.h"
 #include "commands/commands.h"
 #include "commands/process.h"
 #include "commands/show.h"
@@ -17,7 +18,7 @@ static const char help[] =
     "  run [OPTION]... -- PROGRAM ARGS...   run a program under memprof\n"
     "  ps                                   list the processes that run under it\n"
     "  dump PID                             have a process write a dump\n"
-    "  show PID|FILE                        who holds the memory, by a dump\n"
+    "  show PID|FILE                        who holds the memory\n"
     "  stats PID|FILE                       what it holds, without stacks\n"
     "  help, version                        show this, or the version\n"
     "\n"
@@ -28,15 +29,38 @@ static int print(const char *text) {
     return fflush(stdout) == 0 ? 0 : 2;
 }
 
-/* Of a process: a dump that is made, shown and removed. */
-static int by_dump(pid_t pid, int (*show_it)(const char *path, const void *options),
-                   const void *options) {
+/* What a process that can be asked may take for its answer, if there is its black box to fall back
+ * on: a dump of a GiB takes some two seconds. */
+#define PATIENCE_S 10u
+
+/* Of a process: a dump that is made, shown and removed; or its black box, where it does not answer
+ * or is no more. */
+static int of_process(pid_t pid, int (*show_it)(const char *path, const void *options),
+                      const void *options) {
     struct tool_error error;
+    struct process process;
+    struct found_box box;
     char path[64], written[4096];
+    if (process_look(pid, &process, &error) < 0) {
+        if (!boxes_of_dead(pid, &box)) {
+            tool_note("%s", error.text);
+            return 2;
+        }
+        return show_it(box.path, options);
+    }
+    bool has_box = boxes_of_process(&process, &box), stopped = process.state == 'T';
     snprintf(path, sizeof path, "/tmp/memprof-show.%d.%d.heap", (int)pid, (int)getpid());
-    if (ask_dump(pid, path, 60, written, &error) < 0) {
-        tool_note("%s", error.text);
-        return 2;
+    if ((stopped && has_box) ||
+        ask_dump(pid, path, has_box ? PATIENCE_S : 60, written, &error) < 0) {
+        if (!has_box) {
+            tool_note("%s", error.text);
+            return 2;
+        }
+        if (stopped)
+            tool_note("process %d is stopped: this is its black box", (int)pid);
+        else
+            tool_note("%s: this is its black box", error.text);
+        return show_it(box.path, options);
     }
     int status = show_it(written, options);
     unlink(written);
@@ -59,7 +83,7 @@ static int show(int argc, char **argv) {
     pid_t pid;
     bool process = show_parse(argc, argv, &options, &error) == 0 && !options.help &&
                    argc - optind == 1 && is_process(argv[optind], &pid);
-    int status = process ? by_dump(pid, show_it, &options) : 0;
+    int status = process ? of_process(pid, show_it, &options) : 0;
     show_end(&options);
     optind = 0; /* it is parsed again, and says what was wrong */
     return process ? status : command_show(argc, argv);
@@ -75,7 +99,7 @@ static int stats(int argc, char **argv) {
     }
     if (options.help)
         return stats_help();
-    return is_process(argv[optind], &pid) ? by_dump(pid, stats_file, &options)
+    return is_process(argv[optind], &pid) ? of_process(pid, stats_file, &options)
                                           : stats_file(argv[optind], &options);
 }
 

@@ -55,6 +55,7 @@ enum memprof_dump_kind {
     MEMPROF_DUMP_MAPS = 8,    /* struct memprof_dump_map */
     MEMPROF_DUMP_NODES = 9,   /* struct memprof_dump_node; where there are several */
     MEMPROF_DUMP_FREES = 10,  /* struct memprof_dump_free */
+    MEMPROF_DUMP_SERIES = 11, /* struct memprof_dump_point: how the heap came to this */
 };
 
 /* A text is named by its offset in STRINGS. */
@@ -236,5 +237,19 @@ struct memprof_dump_free {
 
 #define MEMPROF_FREE_ELSEWHERE 1u /* by another thread than the one that allocated them */
 #define MEMPROF_FREE_RESIZED   2u /* by realloc: the memory went on as another block */
+
+/* What the heap held at some time: by its running counts, so up to `cached_bytes` of what is live
+ * may have been free blocks at threads' hands. A point a second at most, in a long run fewer; in
+ * the order of time. */
+struct memprof_dump_point {
+    uint64_t time_ns; /* since 1970 */
+    uint64_t uptime_ns;
+    uint64_t live_bytes;
+    uint64_t live_objects;
+    uint64_t cached_bytes;
+    uint64_t
+        heap_bytes; /* pages and spans with live blocks, and blocks with mappings of their own */
+    uint64_t allocated_objects; /* ever */
+};
 
 #endif

@@ -13,15 +13,12 @@
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
+#include "profile/about.h"
 #include "profile/contents.h"
 #include "profile/sampler.h"
 #include "record/memory.h"
 #include "record/modules.h"
 #include "record/writer.h"
-
-#ifndef MEMPROF_VERSION
-#define MEMPROF_VERSION "unknown"
-#endif
 
 #define PATH_MOST 4096u
 #define COPIES    8u /* on their way at a time */
@@ -30,8 +27,6 @@ static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
 static const char *directory = ""; /* where relative paths of the option begin; "" or ends in / */
 static char path_now[PATH_MOST];   /* of the dump that is made: under the lock, and in the copy */
 static uint32_t dump_count;
-static long started_pid;
-static uint64_t started_real_ns, started_ns;
 static uint64_t last_pause_ns;
 static _Atomic(long) copies[COPIES];    /* pids, 0: none */
 static _Atomic(bool) answering[COPIES]; /* its answer says what became of it */
@@ -56,21 +51,12 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-static void read_host(char *host, size_t size) {
-    long fd = mp_sys_open("/proc/sys/kernel/hostname", O_RDONLY, 0);
-    long n = fd < 0 ? 0 : mp_sys_read((int)fd, host, size - 1);
-    if (fd >= 0)
-        mp_sys_close((int)fd);
-    host[n > 0 ? n : 0] = '\0';
-    host[strcspn(host, "\n/")] = '\0';
-}
-
 /* The option's pattern, filled in. A forked child whose pattern does not name the process would
  * overwrite its parent's file: the process is added. */
 static int fill_in_path(char *path, size_t size) {
     struct mp_text text;
     uint64_t pid = (uint64_t)mp_sys_getpid();
-    bool named = pid == (uint64_t)started_pid;
+    bool named = pid == (uint64_t)mp_about_first_pid();
     char host[256];
     mp_text_init(&text, path, size);
     if (mp_options.dump[0] != '/')
@@ -95,7 +81,7 @@ static int fill_in_path(char *path, size_t size) {
             mp_text_add(&text, "%s", base_name(mp_modules_program()));
             break;
         case 'h':
-            read_host(host, sizeof host);
+            mp_about_host(host, sizeof host);
             mp_text_add(&text, "%s", host);
             break;
         case '%':
@@ -111,33 +97,6 @@ static int fill_in_path(char *path, size_t size) {
 }
 
 /* ---- in the copy ---- */
-
-static void describe(struct memprof_dump_process *process, long pid, uint64_t real_ns,
-                     uint64_t now_ns) {
-    static char host[256], command[4096];
-    memset(process, 0, sizeof *process);
-    process->time_ns = real_ns;
-    process->start_time_ns = started_real_ns;
-    process->uptime_ns = now_ns - started_ns;
-    process->pid = (uint32_t)pid;
-    process->uid = mp_sys_getuid();
-    process->dump_number = dump_count;
-    process->pause_ns = last_pause_ns;
-    process->depth = (uint32_t)mp_options.depth;
-    read_host(host, sizeof host);
-    process->host = mp_writer_text(host);
-    process->library = mp_writer_text(MEMPROF_VERSION);
-    long fd = mp_sys_open("/proc/self/cmdline", O_RDONLY, 0);
-    long n = fd < 0 ? 0 : mp_sys_read((int)fd, command, sizeof command - 1);
-    if (fd >= 0)
-        mp_sys_close((int)fd);
-    for (long i = 0; i + 1 < n; i++) {
-        if (!command[i])
-            command[i] = ' ';
-    }
-    command[n > 0 ? n : 0] = '\0';
-    process->command = mp_writer_text(command);
-}
 
 struct request {
     const char *path;
@@ -157,45 +116,17 @@ static int write_file(const struct request *request) {
     int error = mp_writer_open(request->path, mp_contents_sections());
     if (error)
         return error;
-    describe(&process, request->pid, request->real_ns, request->now_ns);
+    mp_about(&process, request->pid, mp_writer_text);
     process.parent_pid = (uint32_t)request->parent_pid;
+    process.time_ns = request->real_ns;
+    process.uptime_ns = request->now_ns - mp_about_began_precisely_ns();
+    process.dump_number = dump_count;
+    process.pause_ns = last_pause_ns;
     mp_contents_write(&process, request->pid);
     error = mp_writer_close();
     if (!error)
         drop_oldest(request->path);
     return error;
-}
-
-/* What the file system says of a failure, for people. */
-const char *mp_dump_reason(int error) {
-    switch (-error) {
-    case ENOENT:
-        return "no such directory";
-    case EACCES:
-    case EPERM:
-        return "permission denied";
-    case EROFS:
-        return "read-only file system";
-    case ENOSPC:
-    case EDQUOT:
-        return "no space left";
-    case EFBIG:
-        return "larger than files may be (RLIMIT_FSIZE)";
-    case EEXIST:
-        return "something else than a file is there";
-    case EISDIR:
-        return "is a directory";
-    case ENOTDIR:
-        return "not a directory";
-    case ENAMETOOLONG:
-        return "name too long";
-    case ENOMEM:
-        return "no memory to spare, or none within the memory cgroup's limit";
-    case ELOOP:
-        return "a symbolic link";
-    default:
-        return "input/output error";
-    }
 }
 
 static void give_answer(const struct request *request, int error) {
@@ -204,7 +135,7 @@ static void give_answer(const struct request *request, int error) {
     uint64_t copy = (uint64_t)mp_sys_getpid();
     mp_text_init(&text, line, sizeof line);
     if (error)
-        mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_dump_reason(error));
+        mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_say_reason(error));
     else
         mp_text_add(&text, "ok %lu %s\n", copy, request->path);
     long fd = mp_sys_open(request->answer, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
@@ -403,7 +334,7 @@ static int wait_and_note(long copy) {
 int mp_dump_write_sigsafe(const char *path) {
     long copy = 0;
     uint64_t mask;
-    if (!started_pid)
+    if (!mp_about_has_started())
         return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(path, NULL, &copy);
@@ -426,7 +357,7 @@ int mp_dump_begin_sigsafe(const char *path, const char *answer) {
 void mp_dump_at_exit(void) {
     int error = mp_dump_write_sigsafe(NULL);
     if (error)
-        mp_say("no dump at exit: %s: %s", path_now, mp_dump_reason(error));
+        mp_say("no dump at exit: %s: %s", path_now, mp_say_reason(error));
 }
 
 void mp_dump_before_fork(void) {
@@ -445,15 +376,10 @@ void mp_dump_after_fork(bool child) {
     kept_count = 0; /* those are the parent's */
     named_copy = 0;
     copy_error = 0;
-    started_real_ns = mp_sys_real_ns();
-    started_ns = mp_sys_precise_ns();
     mp_lock_reset(&dump_lock);
 }
 
 void mp_dump_start(void) {
-    started_pid = mp_sys_getpid();
-    started_real_ns = mp_sys_real_ns();
-    started_ns = mp_sys_precise_ns();
     if (mp_options.dump_keep > 0)
         kept = mp_record_alloc(mp_options.dump_keep * sizeof *kept);
     char cwd[PATH_MOST];

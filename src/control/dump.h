@@ -34,9 +34,6 @@ bool mp_dump_reap_sigsafe(void);
  */
 int mp_dump_take_error(void);
 
-/* What an error means, for people. */
-const char *mp_dump_reason(int error);
-
 /* dump_exit=1; a failure is said. */
 void mp_dump_at_exit(void);
 

@@ -3,10 +3,8 @@
 #include <stdatomic.h>
 
 #include "control/dump.h"
-#include "heap/arena.h"
+#include "heap/census.h"
 #include "heap/hooks.h"
-#include "heap/huge.h"
-#include "heap/pool.h"
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
@@ -17,14 +15,9 @@ static _Atomic(bool) due, under_way, said;
 static _Atomic(bool) copying, look; /* a copy is to be waited for; now */
 static _Atomic(uint64_t) last_ms;
 
-/* What pages, spans and blocks with a mapping of their own take. */
-static uint64_t heap_bytes(void) {
-    struct mp_huge_stats huge;
-    mp_huge_get_stats(&huge);
-    return ((uint64_t)mp_pool_filled() << MP_SLICE_SHIFT) + huge.bytes;
-}
-
-static void tick(uint64_t now_ms) {
+void mp_regular_tick(uint64_t now_ms) {
+    if (!period_ms && !growth)
+        return;
     if (atomic_exchange_explicit(&last_ms, now_ms, memory_order_relaxed) == now_ms)
         return;
     if (atomic_load_explicit(&copying, memory_order_relaxed)) {
@@ -32,7 +25,8 @@ static void tick(uint64_t now_ms) {
         mp_hooks_ask_sigsafe();
     }
     if ((period_ms && now_ms >= atomic_load_explicit(&next_ms, memory_order_relaxed)) ||
-        (growth && heap_bytes() >= atomic_load_explicit(&next_bytes, memory_order_relaxed))) {
+        (growth &&
+         mp_stats_heap_bytes() >= atomic_load_explicit(&next_bytes, memory_order_relaxed))) {
         atomic_store_explicit(&due, true, memory_order_relaxed);
         mp_hooks_ask_sigsafe();
     }
@@ -41,12 +35,12 @@ static void tick(uint64_t now_ms) {
 /* From now on, so that one that comes late is not followed by another. */
 static void set_next(void) {
     atomic_store_explicit(&next_ms, mp_sys_now_ms() + period_ms, memory_order_relaxed);
-    atomic_store_explicit(&next_bytes, heap_bytes() + growth, memory_order_relaxed);
+    atomic_store_explicit(&next_bytes, mp_stats_heap_bytes() + growth, memory_order_relaxed);
 }
 
 static void tell(int error) {
     if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
-        mp_say("no dump by itself: %s (said once)", mp_dump_reason(error));
+        mp_say("no dump by itself: %s (said once)", mp_say_reason(error));
 }
 
 static void begin(void) {
@@ -84,8 +78,6 @@ void mp_regular_forget(void) {
 void mp_regular_start(void) {
     period_ms = mp_options.dump_period == MP_TIME_OFF ? 0 : mp_options.dump_period;
     growth = mp_options.dump_growth == MP_NUMBER_AUTO ? 0 : mp_options.dump_growth;
-    if (!period_ms && !growth)
-        return;
-    set_next();
-    mp_hooks.tick = tick;
+    if (period_ms || growth)
+        set_next();
 }

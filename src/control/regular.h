@@ -5,11 +5,16 @@
 #ifndef MP_CONTROL_REGULAR_H
 #define MP_CONTROL_REGULAR_H
 
+#include <stdint.h>
+
 /* At start-up, after mp_dump_start; and in a child of fork, which begins anew. */
 void mp_regular_start(void);
 
 /* In a child of fork, whatever the fork interrupted: what its parent was about is not its own. */
 void mp_regular_forget(void);
+
+/* For mp_hooks.tick: is something due? */
+void mp_regular_tick(uint64_t now_ms);
 
 /* At the end of a slow path: begins what is due. */
 void mp_regular_asked(void);

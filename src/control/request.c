@@ -12,6 +12,8 @@
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
+#include "profile/series.h"
+#include "record/box.h"
 
 /* Handlers run on whatever stack there is: what is large is here, one request at a time. */
 static struct {
@@ -64,6 +66,8 @@ static void leave_it(void) {
  * leave us busy for good. */
 static void obey(void) {
     uint64_t mask;
+    if (mp_sys_confined)
+        return; /* opening a file might be the end of the program: it is its black box that tells */
     mp_sys_block_all(&mask);
     if (atomic_flag_test_and_set_explicit(&request.busy, memory_order_acquire)) {
         leave_it();
@@ -85,6 +89,31 @@ static void obey(void) {
         mp_hooks_ask_sigsafe();
     atomic_flag_clear_explicit(&request.busy, memory_order_release);
     mp_sys_unblock(&mask);
+}
+
+/* The word is in a file that others may write to: it is compared, and nothing else. */
+static _Atomic(uint32_t) word_seen;
+
+static bool word_has_changed(void) {
+    if (mp_options.control == MP_CONTROL_OFF || mp_box_standing() != MP_BOX_OPEN)
+        return false;
+    struct memprof_box_state *state = mp_box_state();
+    uint32_t word = __atomic_load_n(&state->request, __ATOMIC_RELAXED);
+    if (word == atomic_load_explicit(&word_seen, memory_order_relaxed))
+        return false;
+    atomic_store_explicit(&word_seen, word, memory_order_relaxed);
+    __atomic_store_n(&state->answered, word, __ATOMIC_RELAXED);
+    return true;
+}
+
+void mp_request_tick(void) {
+    if (word_has_changed())
+        leave_it();
+}
+
+void mp_request_hear(void) {
+    if (word_has_changed())
+        obey();
 }
 
 void mp_request_asked(void) {
@@ -113,10 +142,11 @@ void mp_request_after_fork_child(void) {
     atomic_flag_clear_explicit(&request.busy, memory_order_relaxed);
     atomic_store_explicit(&pending, false, memory_order_relaxed);
     atomic_store_explicit(&reaping, false, memory_order_relaxed);
+    atomic_store_explicit(&word_seen, 0, memory_order_relaxed); /* a box of its own begins at 0 */
 }
 
 void mp_request_start(void) {
-    if (mp_options.signal == MP_NUMBER_OFF)
+    if (mp_options.signal == MP_NUMBER_OFF || mp_options.control != MP_CONTROL_AUTO)
         return;
     int number =
         mp_options.signal == MP_NUMBER_AUTO ? MEMPROF_REQUEST_SIGNAL : (int)mp_options.signal;

@@ -13,6 +13,12 @@
 /* Catches the signal, if the options say so and nobody else does. */
 void mp_request_start(void);
 
+/* For mp_hooks.tick: has somebody counted up the word in the black box? */
+void mp_request_tick(void);
+
+/* The same, for a thread that has nothing else to do: obeys at once. */
+void mp_request_hear(void);
+
 /* At the end of a slow path: what a handler has left to it. */
 void mp_request_asked(void);
 

@@ -241,3 +241,9 @@ void mp_stats_get(struct mp_stats *stats) {
     }
     stats->metadata_bytes += mp_meta_bytes();
 }
+
+uint64_t mp_stats_heap_bytes(void) {
+    struct mp_huge_stats huge;
+    mp_huge_get_stats(&huge);
+    return ((uint64_t)mp_pool_filled() << MP_SLICE_SHIFT) + huge.bytes;
+}

@@ -64,4 +64,7 @@ struct mp_stats {
 
 void mp_stats_get(struct mp_stats *stats);
 
+/* What pages, spans and blocks with a mapping of their own take. Cheap. */
+uint64_t mp_stats_heap_bytes(void);
+
 #endif

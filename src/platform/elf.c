@@ -1,8 +1,11 @@
 #include "platform/elf.h"
 
 #include <elf.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "platform/arch.h"
 
 struct symbols {
     const ElfW(Sym) * table;
@@ -57,4 +60,18 @@ const void *mp_elf_find(const struct link_map *map, const char *name) {
         return NULL;
     const ElfW(Sym) *symbol = find_symbol(&symbols, name);
     return symbol ? (const char *)map->l_addr + symbol->st_value : NULL;
+}
+
+/* This object's own dynamic section: how it knows itself in the loader's list. */
+extern MP_HIDDEN ElfW(Dyn) _DYNAMIC[];
+
+const void *mp_elf_find_next(const char *name) {
+    bool past_us = false;
+    for (const struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+        const void *address = past_us ? mp_elf_find(map, name) : NULL;
+        if (address)
+            return address;
+        past_us |= map->l_ld == _DYNAMIC;
+    }
+    return NULL;
 }

@@ -9,4 +9,7 @@
  */
 const void *mp_elf_find(const struct link_map *map, const char *name);
 
+/* The next definition in the loader's list after this object's, as RTLD_NEXT would find it. */
+const void *mp_elf_find_next(const char *name);
+
 #endif

@@ -11,19 +11,22 @@
 
 /* A thread that holds a lock may take only locks of a higher rank. */
 enum mp_lock_rank {
-    MP_RANK_DUMP,    /* one dump at a time */
-    MP_RANK_STACKS,  /* a new stack */
-    MP_RANK_MODULES, /* a new module */
-    MP_RANK_LIVE,    /* a shard of the live samples; all of them at a fork, in order */
-    MP_RANK_FORK,    /* closes the gate: held across fork */
-    MP_RANK_REVIVE,  /* pages of threads lost in a fork */
-    MP_RANK_HEAPS,   /* the table of thread heaps */
-    MP_RANK_SHARED,  /* a shard of shared pages; all of them at a fork, in order */
-    MP_RANK_HUGE,    /* the table of huge blocks */
-    MP_RANK_POOL,    /* a node's free slices */
-    MP_RANK_ARENA,   /* the growth of the address ranges */
-    MP_RANK_TWINS,   /* tables of samples */
-    MP_RANK_META,    /* memory for our own structures */
+    MP_RANK_DUMP,         /* one dump at a time */
+    MP_RANK_MIRROR_START, /* whether there is a black box is being decided */
+    MP_RANK_STACKS,       /* a new stack */
+    MP_RANK_MODULES,      /* a new module */
+    MP_RANK_LIVE,         /* a shard of the live samples; all of them at a fork, in order */
+    MP_RANK_MIRROR_SLOTS, /* places of samples in the black box */
+    MP_RANK_BOX_GROWTH,   /* the black box grows */
+    MP_RANK_FORK,         /* closes the gate: held across fork */
+    MP_RANK_REVIVE,       /* pages of threads lost in a fork */
+    MP_RANK_HEAPS,        /* the table of thread heaps */
+    MP_RANK_SHARED,       /* a shard of shared pages; all of them at a fork, in order */
+    MP_RANK_HUGE,         /* the table of huge blocks */
+    MP_RANK_POOL,         /* a node's free slices */
+    MP_RANK_ARENA,        /* the growth of the address ranges */
+    MP_RANK_TWINS,        /* tables of samples */
+    MP_RANK_META,         /* memory for our own structures */
 };
 
 struct mp_lock {

@@ -1,8 +1,11 @@
 #include "platform/say.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "platform/sys.h"
 
@@ -119,6 +122,15 @@ void mp_say_to(int fd, const char *path) {
     say_path = path;
 }
 
+/* Beyond the limit of files a write would not only fail, but raise SIGXFSZ, which ends programs. By
+ * its size: where the next write to it goes is its end, mostly. */
+static bool has_room(int fd, size_t size) {
+    struct mp_file file;
+    uint64_t limit = mp_sys_limit(RLIMIT_FSIZE);
+    return limit == UINT64_MAX || mp_sys_look(fd, &file) != 0 || !S_ISREG(file.mode) ||
+           (size <= limit && file.size <= limit - size);
+}
+
 void mp_say_raw(const char *bytes, size_t size) {
     int fd = say_fd;
     if (say_path) {
@@ -129,7 +141,7 @@ void mp_say_raw(const char *bytes, size_t size) {
     }
     if (fd < 0)
         return;
-    while (size) {
+    while (size && has_room(fd, size)) {
         long n = mp_sys_write(fd, bytes, size);
         if (n <= 0)
             break;
@@ -151,4 +163,35 @@ void mp_say(const char *format, ...) {
     va_end(args);
     line[text.length] = '\n';
     mp_say_raw(line, text.length + 1);
+}
+
+const char *mp_say_reason(int error) {
+    switch (-error) {
+    case ENOENT:
+        return "no such directory";
+    case EACCES:
+    case EPERM:
+        return "permission denied";
+    case EROFS:
+        return "read-only file system";
+    case ENOSPC:
+    case EDQUOT:
+        return "no space left";
+    case EFBIG:
+        return "larger than files may be (RLIMIT_FSIZE)";
+    case EEXIST:
+        return "something else than a file is there";
+    case EISDIR:
+        return "is a directory";
+    case ENOTDIR:
+        return "not a directory";
+    case ENAMETOOLONG:
+        return "name too long";
+    case ENOMEM:
+        return "no memory to spare, or none within the memory cgroup's limit";
+    case ELOOP:
+        return "a symbolic link";
+    default:
+        return "input/output error";
+    }
 }

@@ -27,6 +27,9 @@ void mp_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Many lines to the same place, unprefixed. */
 void mp_say_raw(const char *bytes, size_t size);
 
+/* What an error of the file system means, for people. */
+const char *mp_say_reason(int error);
+
 /* Where mp_say writes: a descriptor (2 at first), -1 for nowhere, or a path that is opened for each
  * line, so that no descriptor stays open. The path must stay valid. */
 void mp_say_to(int fd, const char *path);

@@ -6,13 +6,17 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "platform/arch.h"
+
+_Atomic(bool) mp_sys_confined;
 
 #ifdef MP_FAULTS
 
@@ -143,15 +147,64 @@ long mp_sys_getppid(void) {
     return mp_arch_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
 }
 
-int mp_sys_owner(int fd, uint32_t *uid) {
+int mp_sys_look(int fd, struct mp_file *file) {
     struct statx info;
     MP_FAULT("statx");
-    long error = mp_arch_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_TYPE | STATX_UID,
-                                 (long)&info, 0);
+    long error =
+        mp_arch_syscall(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS, (long)&info, 0);
     if (error)
         return (int)error;
-    *uid = info.stx_uid;
-    return S_ISREG(info.stx_mode) ? 0 : S_ISDIR(info.stx_mode) ? -EISDIR : -EINVAL;
+    *file = (struct mp_file){
+        .uid = info.stx_uid,
+        .mode = info.stx_mode,
+        .device_major = info.stx_dev_major,
+        .device_minor = info.stx_dev_minor,
+        .inode = info.stx_ino,
+        .size = info.stx_size,
+    };
+    return 0;
+}
+
+int mp_sys_owner(int fd, uint32_t *uid) {
+    struct mp_file file = {0};
+    int error = mp_sys_look(fd, &file);
+    if (error)
+        return error;
+    *uid = file.uid;
+    return S_ISREG(file.mode) ? 0 : S_ISDIR(file.mode) ? -EISDIR : -EINVAL;
+}
+
+int mp_sys_mkdir(const char *path, int mode) {
+    MP_FAULT("mkdir");
+    return (int)mp_arch_syscall(SYS_mkdirat, AT_FDCWD, (long)path, mode, 0, 0, 0);
+}
+
+int mp_sys_ftruncate(int fd, uint64_t size) {
+    MP_FAULT("ftruncate");
+    return (int)mp_arch_syscall(SYS_ftruncate, fd, (long)size, 0, 0, 0, 0);
+}
+
+uint64_t mp_sys_space(int fd) {
+    struct statfs info;
+    long error = mp_arch_syscall(SYS_fstatfs, fd, (long)&info, 0, 0, 0, 0);
+    return error ? 0 : (uint64_t)info.f_blocks * (uint64_t)info.f_bsize;
+}
+
+uint64_t mp_sys_limit(int resource) {
+    struct {
+        uint64_t soft, hard;
+    } limit;
+    long error = mp_arch_syscall(SYS_prlimit64, 0, resource, 0, (long)&limit, 0, 0);
+    return error ? UINT64_MAX : limit.soft;
+}
+
+long mp_sys_entries(int fd, void *buffer, size_t size) {
+    MP_FAULT("getdents64");
+    return mp_arch_syscall(SYS_getdents64, fd, (long)buffer, (long)size, 0, 0, 0);
+}
+
+int mp_sys_has_process(long pid) {
+    return mp_arch_syscall(SYS_kill, pid, 0, 0, 0, 0, 0) != -ESRCH;
 }
 
 void mp_sys_become_copy(void) {
@@ -201,6 +254,10 @@ int mp_sys_futex_wait(const void *word, uint32_t expected) {
     return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)expected, 0, 0, 0);
 }
 
+int mp_sys_futex_wait_shared(const void *word, uint32_t expected) {
+    return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT, (long)expected, 0, 0, 0);
+}
+
 /* The kernel reads and compares the word, and then moves none of those who wait there elsewhere. Of
  * the calls that would do, this is one that we make anyway: no filter of system calls forbids it.
  */
@@ -245,6 +302,10 @@ long mp_sys_getrandom(void *buffer, size_t size) {
 
 long mp_sys_getpid(void) {
     return mp_arch_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+void mp_sys_name_thread(const char *name) {
+    mp_arch_syscall(SYS_prctl, PR_SET_NAME, (long)name, 0, 0, 0, 0);
 }
 
 void mp_sys_yield(void) {

@@ -5,6 +5,8 @@
 #ifndef MP_PLATFORM_SYS_H
 #define MP_PLATFORM_SYS_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +32,8 @@ int mp_sys_host_set_mempolicy(int policy, const unsigned long *nodes, unsigned l
 /* Sleeps while *word == expected; woken by mp_sys_futex_wake, by signals, or for no reason. */
 int mp_sys_futex_wait(const void *word, uint32_t expected);
 int mp_sys_futex_wake(const void *word, int count);
+/* The same for a word that other processes map, too. */
+int mp_sys_futex_wait_shared(const void *word, uint32_t expected);
 /* Would reading this aligned word raise no signal? */
 int mp_sys_can_read(const void *word);
 
@@ -49,8 +53,15 @@ int mp_sys_where(size_t count, const uintptr_t *pages, int *nodes);
 uint32_t mp_sys_getuid(void);
 uint32_t mp_sys_geteuid(void);
 void mp_sys_yield(void);
+void mp_sys_name_thread(const char *name);
 
-/* For dumps, at the program's or an operator's request; the later ones in the copy alone. */
+/* The program has told the kernel, after the start, to filter its system calls, and may be ended
+ * for one (preload/confine.c): from then on only mmap, munmap, mremap, madvise, mprotect and futex
+ * are called. */
+extern _Atomic(bool) mp_sys_confined;
+
+/* For dumps and black boxes; for dumps at the program's or an operator's request; the later ones in
+ * the copy alone. */
 
 /* A copy of the process with this thread alone, whose end nobody is told: no signal, and only
  * wait4 with __WCLONE sees it. No fork handler runs. 0 in the copy. */
@@ -64,8 +75,24 @@ int mp_sys_rename(const char *from, const char *to);
 int mp_sys_unlink(const char *path);
 long mp_sys_getcwd(char *buffer, size_t size);
 long mp_sys_getppid(void);
+/* What an open file is. */
+struct mp_file {
+    uint32_t uid, mode, device_major, device_minor;
+    uint64_t inode, size;
+};
+int mp_sys_look(int fd, struct mp_file *file);
 /* Owner of an open file, if it is a regular one; -EISDIR, -EINVAL if it is not; -errno. */
 int mp_sys_owner(int fd, uint32_t *uid);
+int mp_sys_mkdir(const char *path, int mode);
+int mp_sys_ftruncate(int fd, uint64_t size);
+/* Bytes of the file system that the file is on, or 0. */
+uint64_t mp_sys_space(int fd);
+/* The limit that holds now (RLIMIT_*); UINT64_MAX: none. */
+uint64_t mp_sys_limit(int resource);
+/* Entries of an open directory, as getdents64 gives them. */
+long mp_sys_entries(int fd, void *buffer, size_t size);
+/* Is there a process of that number? */
+int mp_sys_has_process(long pid);
 /* From here on the copy holds nothing that matters to others: descriptors, a core file, time that
  * the program wants. Its files have the mode that they are made with, whatever the program's umask.
  */

@@ -1,10 +1,8 @@
 /* dlopen without RTLD_DEEPBIND. With it, a library would look malloc and free up in its own
  * dependencies first, find libc's, and hand our blocks to it. The flag serves to separate equal
  * symbols of plugins; every preloaded allocator has to choose, and the process comes first.
- * The real dlopen is found in the loader's list, since dlsym must not be called here: it is the
- * next definition after ours, as RTLD_NEXT would find it. */
+ * The real dlopen is the next definition after ours. */
 #include <dlfcn.h>
-#include <link.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -18,25 +16,13 @@ typedef void *dlopen_function(const char *, int);
 
 static dlopen_function *_Atomic real_dlopen;
 
-/* This object's own dynamic section: how it knows itself in the loader's list. */
-extern __attribute__((visibility("hidden"))) ElfW(Dyn) _DYNAMIC[];
-
 static MP_COLD dlopen_function *find_real(void) {
-    const struct link_map *map = _r_debug.r_map;
-    bool past_us = false;
-    for (; map; map = map->l_next) {
-        const void *address = past_us ? mp_elf_find(map, "dlopen") : NULL;
-        if (address) {
-            union {
-                const void *object;
-                dlopen_function *function;
-            } cast = {address};
-            real_dlopen = cast.function;
-            return cast.function;
-        }
-        past_us |= map->l_ld == _DYNAMIC;
-    }
-    return NULL;
+    union {
+        const void *object;
+        dlopen_function *function;
+    } found = {mp_elf_find_next("dlopen")};
+    real_dlopen = found.function;
+    return found.function;
 }
 
 /* The call at the end is compiled to a jump (at -O2, which every build of the object has): the real

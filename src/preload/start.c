@@ -7,6 +7,7 @@
 #include <sys/auxv.h>
 
 #include "control/dump.h"
+#include "control/listener.h"
 #include "control/regular.h"
 #include "control/request.h"
 #include "heap/arena.h"
@@ -18,8 +19,11 @@
 #include "platform/options.h"
 #include "platform/say.h"
 #include "preload/preload.h"
+#include "profile/about.h"
 #include "profile/chosen.h"
 #include "profile/sampler.h"
+#include "profile/series.h"
+#include "record/box.h"
 
 bool mp_active;
 
@@ -81,6 +85,8 @@ static void after_fork_parent(void) {
 /* No lock may be taken here: somebody may hold it who does not exist. */
 static void begin_child(void) {
     mp_regular_forget();
+    mp_series_forget();
+    mp_about_start();
     if (mp_options.children == MP_CHILDREN_OFF) {
         profile_nothing();
         mp_sampler_stop();
@@ -112,6 +118,14 @@ static void asked(void) {
     }
     mp_request_asked();
     mp_regular_asked();
+    mp_series_asked();
+}
+
+/* In a slow section, with each step of the clock: is anything due at its end? */
+static void tick(uint64_t now_ms) {
+    mp_request_tick();
+    mp_regular_tick(now_ms);
+    mp_series_tick(now_ms);
 }
 
 static bool has_sanitizer(void) {
@@ -160,10 +174,17 @@ __attribute__((constructor(101))) static void start(void) {
         if (!mp_chosen(options))
             profile_nothing();
         mp_hooks.asked = asked;
+        if (mp_options.rate)
+            mp_hooks.tick = tick;
+        mp_about_start();
         mp_dump_start();
         mp_sampler_start();
+        if (mp_sampler_rate())
+            mp_box_start(getenv("XDG_RUNTIME_DIR"));
         mp_request_start();
         mp_regular_start();
+        if (mp_options.control == MP_CONTROL_THREAD && mp_sampler_rate())
+            mp_listener_start();
     }
 }
 
@@ -174,6 +195,7 @@ __attribute__((destructor(101))) static void finish(void) {
         return;
     if (mp_options.dump_exit)
         mp_dump_at_exit();
+    mp_box_end(mp_options.blackbox_keep);
     if (mp_options.stats_exit)
         mp_stats_print(false);
 }

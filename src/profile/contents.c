@@ -12,8 +12,9 @@
 #include "profile/live.h"
 #include "profile/peak.h"
 #include "profile/sampler.h"
+#include "profile/series.h"
 #include "profile/stacks.h"
-#include "profile/unwind.h"
+#include "record/box.h"
 #include "record/maps.h"
 #include "record/memory.h"
 #include "record/modules.h"
@@ -60,6 +61,8 @@ static enum memprof_dump_map_kind kind_of(const struct memprof_dump_map *map, co
         return MEMPROF_MAP_BRK;
     if (path[0] == '[' && strncmp(path, "[anon", 5) != 0)
         return MEMPROF_MAP_SPECIAL;
+    if (mp_box_overlaps(map->start, map->end))
+        return MEMPROF_MAP_METADATA;
     if (path[0] == '/')
         return MEMPROF_MAP_FILE;
     if (is_heap(map))
@@ -115,7 +118,7 @@ static void write_sample(const struct mp_live *live, void *context) {
         .address = live->address,
         .size = live->size,
         .coin = live->coin,
-        .rate = live->rate,
+        .rate = mp_sampler_rate_of(live),
         .age_ns = *now_ns > live->born_ns ? *now_ns - live->born_ns : 0,
         .stack = mp_stacks_get(live->stack)->number,
         .thread = live->thread,
@@ -179,11 +182,6 @@ static void fill_in(struct memprof_dump_process *process, const struct mp_census
     struct mp_stats stats;
     mp_sampler_get_counts(&counts);
     mp_stats_get(&stats);
-    process->exe = mp_writer_text(mp_modules_program());
-    process->rate = mp_sampler_rate();
-    process->seed = mp_sampler_seed();
-    process->unwinder = (uint32_t)mp_unwind_backend();
-    process->page_size = 4096;
     process->threads = (uint32_t)stats.threads;
     process->samples_taken = counts.taken;
     process->samples_dropped = counts.dropped;
@@ -322,6 +320,10 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
     }
 }
 
+static void write_point(const struct memprof_dump_point *point) {
+    mp_writer_add(point, sizeof *point);
+}
+
 #define WRITE(kind, type, body)                                                                    \
     do {                                                                                           \
         mp_writer_begin(kind, sizeof(type));                                                       \
@@ -330,7 +332,7 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
     } while (0)
 
 uint32_t mp_contents_sections(void) {
-    return mp_numa_is_several() ? 10 : 9;
+    return mp_numa_is_several() ? 11 : 10;
 }
 
 void mp_contents_write(struct memprof_dump_process *process, long pid) {
@@ -347,6 +349,7 @@ void mp_contents_write(struct memprof_dump_process *process, long pid) {
     WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
     WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
     WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
+    WRITE(MEMPROF_DUMP_SERIES, struct memprof_dump_point, mp_series_each(write_point));
     if (mp_numa_is_several())
         WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
 }

@@ -126,14 +126,26 @@ bool mp_live_take(uintptr_t address, struct mp_live *sample) {
     return slot != NULL;
 }
 
-void mp_live_note_resizes(uintptr_t address, uint16_t resizes) {
+bool mp_live_note_resizes(uintptr_t address, uint16_t resizes, struct mp_live *noted) {
     uint64_t hash = hash_of(address);
     struct shard *shard = shard_of(hash);
     mp_lock_take(&shard->lock);
     struct mp_live *slot = find(shard, address, hash);
-    if (slot)
+    if (slot) {
         slot->resizes = resizes;
+        *noted = *slot;
+    }
     mp_lock_drop(&shard->lock);
+    return slot != NULL;
+}
+
+void mp_live_set_slots(uint32_t (*give)(const struct mp_live *sample)) {
+    for (unsigned i = 0; i < SHARDS; i++) {
+        for (uint32_t s = 0; shards[i].slots && s <= shards[i].mask; s++) {
+            if (shards[i].slots[s].address)
+                shards[i].slots[s].slot = give(&shards[i].slots[s]);
+        }
+    }
 }
 
 uint64_t mp_live_count(void) {

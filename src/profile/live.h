@@ -12,11 +12,12 @@ struct mp_live {
     uint64_t coin;     /* bytes that its chance comes from */
     uint64_t serial;
     uint64_t born_ns;
-    uint32_t stack;  /* handle */
-    uint32_t rate;   /* under which it was drawn */
-    uint32_t thread; /* the number of the one that allocated it: sampler.c */
-    uint16_t node;   /* the kernel's number of that one's memory */
-    uint16_t resizes;
+    uint32_t stack;      /* handle */
+    uint32_t thread;     /* the number of the one that allocated it: sampler.c */
+    uint32_t slot;       /* in the black box; 0: none */
+    uint32_t node : 10;  /* the kernel's number of that one's memory */
+    uint32_t coarse : 6; /* of the rate under which it was drawn: mp_sampler_rate_of */
+    uint32_t resizes : 16;
 };
 
 /* False: no memory for it. */
@@ -24,8 +25,11 @@ bool mp_live_add(const struct mp_live *sample);
 /* False: no sample is there. */
 bool mp_live_take(uintptr_t address, struct mp_live *sample);
 
-/* Of the sample that is there, if any. */
-void mp_live_note_resizes(uintptr_t address, uint16_t resizes);
+/* Of the sample that is there, if any; then *noted is the sample. */
+bool mp_live_note_resizes(uintptr_t address, uint16_t resizes, struct mp_live *noted);
+
+/* Each gets the slot that is given to it; while nobody else changes any. */
+void mp_live_set_slots(uint32_t (*give)(const struct mp_live *sample));
 
 /* For a copy, or under the locks. */
 uint64_t mp_live_count(void);

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "platform/sys.h"
+#include "profile/mirror.h"
 #include "profile/stacks.h"
 
 static _Atomic(int64_t) live;
@@ -24,9 +25,12 @@ void mp_peak_change(struct mp_heap *heap, int64_t bytes) {
     while (now > before + before / MP_PEAK_SHARE) {
         if (atomic_compare_exchange_weak_explicit(&height, &before, now, memory_order_relaxed,
                                                   memory_order_relaxed)) {
-            atomic_store_explicit(&reached_ns, mp_sys_now_ns(), memory_order_relaxed);
+            uint64_t now_ns = mp_sys_now_ns();
+            atomic_store_explicit(&reached_ns, now_ns, memory_order_relaxed);
             /* release: who sees the number sees the sums that it is of */
-            atomic_fetch_add_explicit(&number, 1, memory_order_release);
+            uint32_t height_number =
+                atomic_fetch_add_explicit(&number, 1, memory_order_release) + 1;
+            mp_mirror_height(height_number, now, now_ns);
             return;
         }
     }

@@ -12,9 +12,11 @@
 #include "platform/sys.h"
 #include "profile/chance.h"
 #include "profile/live.h"
+#include "profile/mirror.h"
 #include "profile/peak.h"
 #include "profile/stacks.h"
 #include "profile/unwind.h"
+#include "record/box.h"
 #include "record/modules.h"
 
 #define RATE_AUTO ((uint64_t)512 << 10)
@@ -26,7 +28,7 @@
 
 _Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF_STACK_BROKEN, "");
 
-static uint64_t rate, seed;
+static uint64_t rate, seed; /* as drawn with; what is said of it: mp_sampler_rate */
 static bool paced, stopped;
 static unsigned depth;
 static _Atomic(uint64_t) serial;  /* of the last sample */
@@ -35,6 +37,7 @@ static _Atomic(uint64_t) dropped; /* samples */
 /* What this thread is in; the first two are looked at by signal handlers of its own. */
 static __thread struct {
     unsigned inside;
+    bool undecided;        /* see mirror.h */
     struct mp_live moving; /* taken out by `resizing`, until `resized` */
     bool large;            /* the last draw was for a large block */
     void *moved_to;        /* by realloc, what is being freed */
@@ -53,6 +56,19 @@ void mp_sampler_enter(void) {
 void mp_sampler_leave(void) {
     atomic_signal_fence(memory_order_seq_cst);
     here.inside--;
+}
+
+/* A change of the tables, or more than one of a kind; `sample`: one is added. */
+static void begin_change(bool sample) {
+    mp_sampler_enter();
+    if (here.inside == 1)
+        here.undecided = mp_mirror_begin(sample);
+}
+
+static void end_change(void) {
+    if (here.inside == 1)
+        mp_mirror_end(here.undecided);
+    mp_sampler_leave();
 }
 
 /* ---- which blocks ---- */
@@ -104,8 +120,12 @@ static uint32_t countdown(struct mp_heap *heap, unsigned class) {
 }
 
 /* Under which the block that has just been hit was drawn: by the last draw of this thread. */
-static uint64_t rate_of_sample(const struct mp_heap *heap, size_t usable) {
-    return here.large ? rate : rate << heap->bins[mp_class_of(usable)].last_coarse;
+static unsigned coarse_of_sample(const struct mp_heap *heap, size_t usable) {
+    return here.large ? 0 : heap->bins[mp_class_of(usable)].last_coarse;
+}
+
+uint64_t mp_sampler_rate_of(const struct mp_live *sample) {
+    return rate << sample->coarse;
 }
 
 static int toss_large(size_t bytes) {
@@ -116,7 +136,7 @@ static int toss_large(size_t bytes) {
 }
 
 static double weight_of(const struct mp_live *sample) {
-    return 1 / mp_chance_of(sample->coin, sample->rate);
+    return 1 / mp_chance_of(sample->coin, mp_sampler_rate_of(sample));
 }
 
 /* ---- what is kept of them ---- */
@@ -148,7 +168,9 @@ static uint32_t stack_here(void) {
 
 static void record(struct mp_live *sample) {
     sample->stack = stack_here();
+    sample->slot = sample->stack ? mp_mirror_sample(sample) : 0;
     if (!sample->stack || !mp_live_add(sample)) {
+        mp_mirror_gone(sample->slot);
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
     }
@@ -174,6 +196,7 @@ static uint8_t bits_of(uint64_t number) {
 }
 
 static void forget(const struct mp_live *sample, uint8_t flags) {
+    mp_mirror_gone(sample->slot);
     uint64_t now = mp_sys_precise_ns();
     if (sample->thread != this_thread())
         flags |= MEMPROF_FREE_ELSEWHERE;
@@ -195,9 +218,9 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .coin = usable,
         .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
         .born_ns = mp_sys_precise_ns(),
-        .rate = (uint32_t)rate_of_sample(mp_tls.heap, usable),
         .thread = this_thread(),
-        .node = (uint16_t)mp_numa_number_here(),
+        .node = mp_numa_number_here() & (MP_NUMA_NUMBERS - 1),
+        .coarse = coarse_of_sample(mp_tls.heap, usable) & 63,
     };
     if (!here.large)
         pay(mp_tls.heap, sample.born_ns);
@@ -205,20 +228,21 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
     }
-    mp_sampler_enter();
+    begin_change(true);
     record(&sample);
-    mp_sampler_leave();
+    end_change();
 }
 
 static void freed(void *block) {
-    struct mp_live sample;
-    mp_sampler_enter();
+    struct mp_live sample, moved;
+    begin_change(false);
     if (mp_live_take((uintptr_t)block, &sample)) {
         forget(&sample, here.moved_to ? MEMPROF_FREE_RESIZED : 0);
-        if (here.moved_to)
-            mp_live_note_resizes((uintptr_t)here.moved_to, one_more(sample.resizes));
+        if (here.moved_to &&
+            mp_live_note_resizes((uintptr_t)here.moved_to, one_more(sample.resizes), &moved))
+            mp_mirror_changed(&moved);
     }
-    mp_sampler_leave();
+    end_change();
 }
 
 static void moving(void *to) {
@@ -226,7 +250,7 @@ static void moving(void *to) {
 }
 
 static void resizing(void *block) {
-    mp_sampler_enter(); /* left by resized */
+    begin_change(true); /* ended by resized */
     if (!mp_live_take((uintptr_t)block, &here.moving))
         here.moving.address = 0;
 }
@@ -245,8 +269,8 @@ static int resized(void *block, size_t size, size_t usable) {
         forget(sample, MEMPROF_FREE_RESIZED);
         if (usable < sample->coin)
             still = mp_chance_toss(stream_of(mp_tls.heap),
-                                   mp_chance_of(usable, sample->rate) /
-                                       mp_chance_of(sample->coin, sample->rate));
+                                   mp_chance_of(usable, mp_sampler_rate_of(sample)) /
+                                       mp_chance_of(sample->coin, mp_sampler_rate_of(sample)));
         sample->address = (uintptr_t)block;
         sample->size = size;
         sample->coin = usable;
@@ -257,7 +281,7 @@ static int resized(void *block, size_t size, size_t usable) {
         if (still)
             record(sample);
     }
-    mp_sampler_leave();
+    end_change();
     return still;
 }
 
@@ -292,11 +316,10 @@ void mp_sampler_start(void) {
 /* Counts that have been drawn stay, and what they lead to is turned down. */
 void mp_sampler_stop(void) {
     stopped = true;
-    rate = 0;
 }
 
 uint64_t mp_sampler_rate(void) {
-    return rate;
+    return stopped ? 0 : rate;
 }
 
 uint64_t mp_sampler_seed(void) {
@@ -309,15 +332,21 @@ void mp_sampler_get_counts(struct mp_sampler_counts *counts) {
 }
 
 void mp_sampler_before_fork(void) {
+    mp_mirror_before_fork();
     mp_stacks_before_fork();
     mp_modules_before_fork();
     mp_live_before_fork();
+    mp_mirror_slots_before_fork();
+    mp_box_before_fork();
 }
 
 void mp_sampler_after_fork(bool child) {
+    mp_box_after_fork(child);
+    mp_mirror_slots_after_fork(child);
     mp_live_after_fork(child);
     mp_modules_after_fork(child);
     mp_stacks_after_fork(child);
+    mp_mirror_after_fork(child);
     if (child)
         mp_unwind_after_fork_child();
 }

@@ -16,6 +16,9 @@ void mp_sampler_stop(void);
 
 /* Mean bytes between samples; 0: none are taken. */
 uint64_t mp_sampler_rate(void);
+/* The same when this one was drawn. */
+struct mp_live;
+uint64_t mp_sampler_rate_of(const struct mp_live *sample);
 uint64_t mp_sampler_seed(void);
 
 struct mp_sampler_counts {

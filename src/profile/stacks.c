@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "platform/lock.h"
+#include "profile/mirror.h"
 #include "profile/peak.h"
 #include "record/memory.h"
 
@@ -115,6 +116,7 @@ static uint32_t add(uint32_t hash, const uint64_t *frames, unsigned depth, unsig
     stack->depth = (uint16_t)depth;
     stack->flags = (uint16_t)flags;
     memcpy(stack->frames, frames, depth * sizeof *frames);
+    mp_mirror_stack(stack);
     put(index, hash, handle);
     atomic_store_explicit(&stack_count, stack_count + 1, memory_order_release);
     return handle;
@@ -172,19 +174,25 @@ static struct mp_stack_free *free_of_kind(struct mp_stack *stack, mp_free_kind k
     if (!entry && (entry = new_free())) {
         entry->next = first;
         entry->kind = kind;
+        mp_mirror_free(stack, entry);
         atomic_store_explicit(&stack->frees, entry, memory_order_release);
     }
     mp_lock_drop(&stacks_lock);
     return entry;
 }
 
-static uint64_t add_to(struct mp_stack_sums *sums, double weight, uint64_t size) {
-    uint64_t objects = (uint64_t)(weight * MP_OBJECTS_ONE + 0.5);
-    uint64_t bytes = (uint64_t)(weight * (double)size * MP_BYTES_ONE + 0.5);
+static uint64_t objects_of(double weight) {
+    return (uint64_t)(weight * MP_OBJECTS_ONE + 0.5);
+}
+
+static uint64_t bytes_of(double weight, uint64_t size) {
+    return (uint64_t)(weight * (double)size * MP_BYTES_ONE + 0.5);
+}
+
+static void add_to(struct mp_stack_sums *sums, uint64_t objects, uint64_t bytes) {
     atomic_fetch_add_explicit(&sums->samples, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&sums->objects, objects, memory_order_relaxed);
     atomic_fetch_add_explicit(&sums->bytes, bytes, memory_order_relaxed);
-    return bytes;
 }
 
 static void join(struct mp_stack_totals *to, const struct mp_stack_sums *from) {
@@ -223,6 +231,8 @@ static MP_NOINLINE void note_peak(struct mp_stack *stack) {
     uint32_t now = mp_peak_number();
     if (atomic_load_explicit(&stack->peak, memory_order_relaxed) != now) {
         live_now(stack, &objects, &bytes);
+        const uint64_t before[] = {stack->peak, stack->peak_objects, stack->peak_bytes};
+        mp_mirror_peak(stack, before, (const uint64_t[]){now, objects, bytes});
         atomic_store_explicit(&stack->peak_objects, objects, memory_order_relaxed);
         atomic_store_explicit(&stack->peak_bytes, bytes, memory_order_relaxed);
         atomic_store_explicit(&stack->peak, now, memory_order_release);
@@ -236,14 +246,20 @@ static inline void before_change(struct mp_stack *stack) {
 }
 
 uint64_t mp_stack_allocated(struct mp_stack *stack, double weight, uint64_t size) {
+    uint64_t objects = objects_of(weight), bytes = bytes_of(weight, size);
     before_change(stack);
-    return add_to(&stack->allocated, weight, size);
+    add_to(&stack->allocated, objects, bytes);
+    mp_mirror_allocated(stack, objects, bytes);
+    return bytes;
 }
 
 uint64_t mp_stack_freed(struct mp_stack *stack, mp_free_kind kind, double weight, uint64_t size) {
     struct mp_stack_free *entry = free_of_kind(stack, kind);
+    uint64_t objects = objects_of(weight), bytes = bytes_of(weight, size);
     before_change(stack);
-    return add_to(entry ? &entry->sums : &stack->freed, weight, size);
+    add_to(entry ? &entry->sums : &stack->freed, objects, bytes);
+    mp_mirror_freed(stack, entry, objects, bytes);
+    return bytes;
 }
 
 void mp_stack_at_peak(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes) {

@@ -9,12 +9,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <memprof/box.h>
+
 #define MP_DEPTH_MAX 256u
 
 /* Weighted sums in fixed point, so that adding is one atomic instruction and the order of additions
  * does not matter: 2^-16 of a block, 2^-8 of a byte. A weight of 1 adds up exactly. */
-#define MP_OBJECTS_ONE 65536.0
-#define MP_BYTES_ONE   256.0
+#define MP_OBJECTS_ONE MEMPROF_BOX_OBJECTS_ONE
+#define MP_BYTES_ONE   MEMPROF_BOX_BYTES_ONE
 
 struct mp_stack_sums {
     _Atomic(uint64_t) samples;
@@ -35,6 +37,7 @@ struct mp_stack_free {
     struct mp_stack_free *next;
     mp_free_kind kind;
     struct mp_stack_sums sums;
+    uint32_t mirror; /* its number in the black box, from 1; 0: it has none */
 };
 
 struct mp_stack {

@@ -263,6 +263,26 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .bytes = 4194304,
         },
     };
+    const struct memprof_dump_point points[] = {
+        {
+            .time_ns = 1700000000000000000,
+            .uptime_ns = 1000000000,
+            .live_bytes = 1048576,
+            .live_objects = 700,
+            .cached_bytes = 4096,
+            .heap_bytes = 2097152,
+            .allocated_objects = 1000,
+        },
+        {
+            .time_ns = 1700000010000000000,
+            .uptime_ns = 11000000000,
+            .live_bytes = 3145808,
+            .live_objects = 1500,
+            .cached_bytes = 65536,
+            .heap_bytes = 4194304,
+            .allocated_objects = 90000,
+        },
+    };
     const struct build_section sections[] = {
         {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, nodes ? 0 : PROCESS_V1},
         build_texts_section(&texts),
@@ -274,6 +294,7 @@ static uint8_t *golden(bool nodes, size_t *size) {
         {MEMPROF_DUMP_MAPS, sizeof *maps, COUNT(maps), maps, 0},
         {MEMPROF_DUMP_NODES, sizeof *numa_nodes, COUNT(numa_nodes), numa_nodes, 0},
         {MEMPROF_DUMP_FREES, sizeof *frees, COUNT(frees), frees, 0},
+        {MEMPROF_DUMP_SERIES, sizeof *points, COUNT(points), points, 0},
     };
     return build_dump(sections, nodes ? COUNT(sections) : MEMPROF_DUMP_MAPS, NULL, size);
 }

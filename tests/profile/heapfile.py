@@ -5,7 +5,7 @@ import struct
 import zlib
 
 KINDS = {1: 'process', 2: 'strings', 3: 'modules', 4: 'frames', 5: 'stacks', 6: 'samples',
-         7: 'classes', 8: 'maps', 9: 'nodes', 10: 'frees'}
+         7: 'classes', 8: 'maps', 9: 'nodes', 10: 'frees', 11: 'series'}
 
 PROCESS = ('time_ns start_time_ns uptime_ns pid parent_pid uid dump_number exe command host library '
            'rate seed unwinder depth page_size threads samples_taken samples_dropped pause_ns '

@@ -141,6 +141,9 @@ static void many_times(void) {
 }
 
 int main(int argc, char **argv) {
+    /* A sample, with what comes of the first: nothing else is to be mapped between the modules. */
+    void *volatile large = malloc((size_t)64 << 20);
+    free(large);
     t_init();
     r_watchdog(60);
     if (argc != 4)

@@ -83,6 +83,7 @@ START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
     FIELD(FREES, 0, free, node, 1024, "memory of node 1024 freed on node 0; they are below 1024");
     FIELD(FREES, 2, free, objects, 0xbff0000000000000, "not a number of objects");
     FIELD(FREES, 2, free, bytes, 0x7ff8000000000000, "not a number of bytes");
+    FIELD(SERIES, 1, point, uptime_ns, 999999999, "point 1 is earlier than the one before");
 }
 END_TEST
 
@@ -219,6 +220,7 @@ static size_t empty_sections(struct build_section *sections) {
         [MEMPROF_DUMP_MAPS] = sizeof(struct memprof_dump_map),
         [MEMPROF_DUMP_NODES] = sizeof(struct memprof_dump_node),
         [MEMPROF_DUMP_FREES] = sizeof(struct memprof_dump_free),
+        [MEMPROF_DUMP_SERIES] = sizeof(struct memprof_dump_point),
     };
     for (uint32_t kind = 1; kind < DUMP_KINDS; kind++)
         sections[kind - 1] = (struct build_section){kind, sizes[kind], 0, no_records, 0};

@@ -57,6 +57,8 @@ START_TEST(nodes_are_read_right) {
     ck_assert_uint_eq(dump->frees[1].lifetime, 30);
     ck_assert_uint_eq(dump->frees[2].flags, MEMPROF_FREE_RESIZED);
     ck_assert_uint_eq(dump->samples[1].resizes, 3);
+    ck_assert_uint_eq(dump->point_count, 2);
+    ck_assert_uint_eq(dump->points[1].heap_bytes, 4194304);
     ck_assert_uint_eq(dump->process->peak_bytes, 9437184);
     check_number(dump->stacks[0].peak_bytes, 3145728);
     ck_assert_uint_eq(dump->samples[1].node, 2);

@@ -55,9 +55,32 @@ static void add_sample(struct sites *sites, int side, const struct memprof_dump_
         pile_add(&site->changed[side], weight, (double)sample->size);
 }
 
+/* Of a black box with rate 1: what each stack has now, every block of it. */
+static void add_sums(struct sites *sites, int side) {
+    const struct dump *dump = sites->dumps[side];
+    for (uint32_t i = 0; i < dump->stack_count && sites->by != SITE_BY_CLASS; i++) {
+        const struct memprof_dump_stack *stack = &dump->stacks[i];
+        double objects = stack->allocated_objects - stack->freed_objects;
+        double bytes = stack->allocated_bytes - stack->freed_bytes;
+        if (!(objects >= 1) || stack->freed_samples >= stack->allocated_samples)
+            continue;
+        struct pile pile = pile_of_totals(stack->allocated_samples - stack->freed_samples, objects,
+                                          bytes > 0 ? bytes : 0);
+        pile.bytes_variance = pile.objects_variance = 0;
+        struct site *site = sites->by == SITE_BY_NODE ? sites_of_node(sites, side, i, 0)
+                                                      : sites_of_stack(sites, side, i);
+        pile_join(&site->live[side], &pile);
+        pile_join(&site->changed[side], &pile);
+    }
+}
+
 /* Walks both dumps' samples by their serial numbers. Those in both cancel, with all the blocks they
  * stand for: whatever one sample was drawn for is as live in the new dump as it was in the old. */
 static void add_samples(struct sites *sites) {
+    for (int side = 0; side < 2; side++) {
+        if (sites->dumps[side] && sites->dumps[side]->box.sums_only)
+            add_sums(sites, side);
+    }
     const struct dump *old = sites->dumps[SITE_OLD], *new = sites->dumps[SITE_NEW];
     const struct memprof_dump_sample **a = old ? sorted(old) : NULL, **b = sorted(new);
     size_t a_count = old ? old->sample_count : 0, b_count = new->sample_count, i = 0, j = 0;

@@ -12,10 +12,13 @@
 
 #include <memprof/request.h>
 
+#include "commands/boxes.h"
 #include "commands/process.h"
 
 struct asking {
     struct process process;
+    struct found_box box;
+    bool has_box;
     char folder[160], lock[224], request[224], answer[224];
     int lock_fd;
 };
@@ -92,14 +95,19 @@ static int write_request(const struct asking *asking, const char *path, struct t
     return tool_fail(error, "%s: %s", asking->request, strerror(reason));
 }
 
-/* By now it may be another program, which the signal would end: so it is looked at again. */
+/* By the word, which its slow paths read, and by the signal. By now it may be another program, or
+ * another process, which the signal would end: so it is looked at again. */
 static int send_signal(const struct asking *asking, struct tool_error *error) {
     const int pid = (int)asking->process.pid;
     struct process now;
     if (process_look(asking->process.pid, &now, error) < 0)
         return -1;
-    if (now.request != asking->process.request)
+    if (now.request != asking->process.request || now.start_ticks != asking->process.start_ticks)
         return tool_fail(error, "process %d has become another program (%s)", pid, now.name);
+    if (asking->has_box)
+        boxes_ask(&asking->box);
+    if (!now.request)
+        return 0;
     if (sigqueue(asking->process.pid, now.request,
                  (union sigval){.sival_int = MEMPROF_REQUEST_VALUE}) != 0)
         return tool_fail(error, "process %d: %s", pid, strerror(errno));
@@ -138,10 +146,11 @@ static int wait_for_answer(const struct asking *asking, uint64_t until, char *te
         if (now_ms() >= until) {
             bool untaken = unlink(asking->request) == 0;
             return tool_fail(error, "process %d has not answered in time: %s", (int)process->pid,
-                             !untaken ? "it is still at it"
-                             : is_stopped(process->pid)
-                                 ? "it is stopped"
-                                 : "it does not take its signals, or has no descriptor free");
+                             !untaken                   ? "it is still at it"
+                             : is_stopped(process->pid) ? "it is stopped"
+                             : process->request
+                                 ? "it does not take its signals, or has no descriptor free"
+                                 : "it takes no signal, and has not allocated");
         }
         /* A thread that was interrupted in the library left the request to its next slow path,
          * which may be long in coming. */
@@ -197,6 +206,11 @@ static int ask(struct asking *asking, const char *path, unsigned seconds, char o
     return 0;
 }
 
+static bool takes_words(pid_t pid) {
+    char control[16];
+    return !process_option(pid, "control", control, sizeof control) || strcmp(control, "off") != 0;
+}
+
 int ask_dump(pid_t pid, const char *path, unsigned seconds, char out[4096],
              struct tool_error *error) {
     struct asking asking = {.lock_fd = -1};
@@ -205,10 +219,11 @@ int ask_dump(pid_t pid, const char *path, unsigned seconds, char out[4096],
     if (!asking.process.has_library)
         return tool_fail(error, "process %d (%s) does not run under memprof, or is not yours",
                          (int)pid, asking.process.name);
-    if (!asking.process.request)
+    asking.has_box = boxes_of_process(&asking.process, &asking.box) && takes_words(pid);
+    if (!asking.process.request && !asking.has_box)
         return tool_fail(error,
-                         "process %d (%s) takes no requests: its options say signal=off, or it "
-                         "uses the signal itself",
+                         "process %d (%s) takes no requests: its options say so, or it "
+                         "uses the signal itself, and there is no black box",
                          (int)pid, asking.process.name);
     snprintf(asking.folder, sizeof asking.folder, "%s" MEMPROF_REQUEST_FOLDER "%u",
              asking.process.root, (unsigned)asking.process.uid);

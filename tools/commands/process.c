@@ -39,29 +39,53 @@ static const char *field(const char *status, const char *key) {
     return "";
 }
 
+bool process_variable(pid_t pid, const char *name, char *value, size_t size) {
+    static char environment[1 << 20];
+    size_t length = strlen(name);
+    if (read_file(pid, "environ", environment, sizeof environment, '\n') <= 0)
+        return false;
+    for (const char *line = environment; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, name, length) != 0 || line[length] != '=')
+            continue;
+        size_t end = strcspn(line, "\n");
+        snprintf(value, size, "%.*s", (int)(end - length - 1), line + length + 1);
+        return true;
+    }
+    return false;
+}
+
+bool process_option(pid_t pid, const char *key, char *value, size_t size) {
+    static char options[65536];
+    size_t length = strlen(key);
+    bool found = false;
+    if (!process_variable(pid, "MEMPROF_OPTIONS", options, sizeof options))
+        return false;
+    for (char *at = options; *at; at += *at != '\0') {
+        size_t name = strcspn(at, "=:,");
+        char *from = at + name + (at[name] == '=');
+        char quote = *from == '\'' || *from == '"' ? *from : '\0';
+        from += quote != '\0';
+        size_t end = quote ? strcspn(from, (char[]){quote, '\0'}) : strcspn(from, ":,");
+        if (name == length && at[name] == '=' && strncmp(at, key, length) == 0) {
+            snprintf(value, size, "%.*s", (int)end, from);
+            found = true; /* the last one counts */
+        }
+        at = from + end;
+        at += strcspn(at, ":,");
+    }
+    return found;
+}
+
 /* The signal that the process's options name; 0: off. What they are is read off the environment it
  * was started with. */
 static int request_signal(pid_t pid) {
-    static char environment[1 << 20];
-    int number = MEMPROF_REQUEST_SIGNAL;
-    if (read_file(pid, "environ", environment, sizeof environment, '\n') <= 0)
-        return number;
-    const char *options = field(environment, "MEMPROF_OPTIONS");
-    for (const char *line = environment; line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, "MEMPROF_OPTIONS=", 16) == 0)
-            options = line + 16;
-    }
-    size_t end = strcspn(options, "\n");
-    for (size_t i = 0; i < end; i++) {
-        if ((i == 0 || options[i - 1] == ':' || options[i - 1] == ',') &&
-            strncmp(options + i, "signal=", 7) == 0) {
-            const char *value = options + i + 7;
-            number = strncmp(value, "off", 3) == 0    ? 0
-                     : strncmp(value, "auto", 4) == 0 ? MEMPROF_REQUEST_SIGNAL
-                                                      : atoi(value);
-        }
-    }
+    char value[64];
+    if (process_option(pid, "control", value, sizeof value) && strcmp(value, "auto") != 0)
+        return 0;
+    if (!process_option(pid, "signal", value, sizeof value) || strncmp(value, "auto", 4) == 0)
+        return MEMPROF_REQUEST_SIGNAL;
+    int number = atoi(value);
     return number >= 1 && number <= 64 ? number : 0;
 }
 
@@ -97,6 +121,17 @@ int process_parse(const char *text, pid_t *pid, struct tool_error *error) {
     return 0;
 }
 
+/* Field 22 of /proc/PID/stat; 0: not known. */
+static uint64_t start_ticks(pid_t pid) {
+    char stat[1024];
+    if (read_file(pid, "stat", stat, sizeof stat, ' ') <= 0)
+        return 0;
+    const char *at = strrchr(stat, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
 int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     static char status[8192];
     memset(process, 0, sizeof *process);
@@ -126,6 +161,7 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     if (!same_root(pid))
         snprintf(process->root, sizeof process->root, "/proc/%d/root", (int)pid);
 
+    process->start_ticks = start_ticks(pid);
     process->has_library = maps_library(pid);
     int number = process->has_library ? request_signal(pid) : 0;
     uint64_t caught = strtoull(field(status, "SigCgt"), NULL, 16);

@@ -5,18 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commands/boxes.h"
 #include "commands/commands.h"
 #include "commands/process.h"
 #include "common.h"
 #include "render/output.h"
 
-static const char help[] = "usage: memprof ps [--json]\n"
-                           "Lists the processes that run under memprof.\n"
-                           "\n"
-                           "  --json    as JSON\n"
-                           "  --help    show this\n"
-                           "\n"
-                           "ASKED BY is the signal that memprof dump sends; off: it takes none.\n";
+static const char help[] =
+    "usage: memprof ps [--json]\n"
+    "Lists the processes that run under memprof, and those that are no more "
+    "and left a black box.\n"
+    "\n"
+    "  --json    as JSON\n"
+    "  --help    show this\n"
+    "\n"
+    "ASKED BY is the signal that memprof dump sends; off: it takes none; left: "
+    "the process is no more,\n"
+    "and memprof show tells what it held by the file that is named. Delete it "
+    "when it has served.\n";
 
 static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
@@ -52,6 +58,28 @@ static struct process *list_processes(size_t *count) {
     return list;
 }
 
+static void print_left(const struct found_box *left, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        printf("%8d  %10s  %8s  ", (int)left[i].pid, "-", left[i].ended ? "kept" : "left");
+        output_clean(stdout, left[i].exe);
+        printf(": ");
+        output_clean(stdout, left[i].path);
+        putchar('\n');
+    }
+}
+
+static void print_left_json(const struct found_box *left, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        printf("%s{\"pid\":%d,\"state\":\"%s\",\"exe\":", i ? "," : "", (int)left[i].pid,
+               left[i].ended ? "ended" : "killed");
+        output_json(stdout, left[i].exe);
+        printf(",\"path\":");
+        output_json(stdout, left[i].path);
+        printf(",\"time\":%lld,\"bytes\":%llu}", (long long)left[i].time,
+               (unsigned long long)left[i].bytes);
+    }
+}
+
 static void print_table(const struct process *list, size_t count) {
     char rss[TOOL_NUMBER];
     printf("%8s  %10s  %8s  %s\n", "PID", "RSS", "ASKED BY", "COMMAND");
@@ -66,7 +94,8 @@ static void print_table(const struct process *list, size_t count) {
     }
 }
 
-static void print_json(const struct process *list, size_t count) {
+static void print_json(const struct process *list, size_t count, const struct found_box *left,
+                       size_t left_count) {
     printf("{\"format\":\"memprof-ps/1\",\"processes\":[");
     for (size_t i = 0; i < count; i++) {
         printf("%s{\"pid\":%d,\"rss_bytes\":%llu,\"signal\":", i ? "," : "", (int)list[i].pid,
@@ -79,6 +108,8 @@ static void print_json(const struct process *list, size_t count) {
         output_json(stdout, list[i].command);
         printf("}");
     }
+    printf("],\n\"left\":[");
+    print_left_json(left, left_count);
     printf("]}\n");
 }
 
@@ -101,12 +132,16 @@ int command_ps(int argc, char **argv) {
         tool_note("ps takes no argument: %s", argv[optind]);
         return 2;
     }
-    size_t count;
+    size_t count, left_count;
     struct process *list = list_processes(&count);
-    if (json)
-        print_json(list, count);
-    else
+    struct found_box *left = boxes_left(&left_count);
+    if (json) {
+        print_json(list, count, left, left_count);
+    } else {
         print_table(list, count);
+        print_left(left, left_count);
+    }
+    free(left);
     free(list);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;

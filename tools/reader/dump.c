@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "reader/box.h"
 #include "reader/records.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -315,11 +316,40 @@ static void set_records(struct dump *dump, uint32_t kind, const void *records, s
         dump->frees = records;
         dump->free_count = count;
         break;
+    case MEMPROF_DUMP_SERIES:
+        dump->points = records;
+        dump->point_count = count;
+        break;
     }
 }
 
+static bool is_box(struct reader *r) {
+    unsigned char magic[8];
+    ssize_t n = pread(r->fd, magic, sizeof magic, 0);
+    return n > 0 && box_is(magic, (size_t)n);
+}
+
+static int load_box(struct reader *r, struct opened *opened) {
+    struct box box;
+    int result = box_read(&box, r->fd, &r->check);
+    if (result != 0) {
+        box_free(&box);
+        return result;
+    }
+    for (uint32_t kind = 1; kind < DUMP_KINDS; kind++) {
+        opened->records[kind] = box.records[kind];
+        set_records(&opened->dump, kind, box.records[kind], box.counts[kind]);
+    }
+    opened->dump.box = box.about;
+    return dump_check_records(&r->check, &opened->dump);
+}
+
 static int load(struct reader *r, struct opened *opened) {
-    if (open_file(r) != 0 || read_header(r) != 0 || read_table(r) != 0 || check_table(r) != 0)
+    if (open_file(r) != 0)
+        return -1;
+    if (is_box(r))
+        return load_box(r, opened);
+    if (read_header(r) != 0 || read_table(r) != 0 || check_table(r) != 0)
         return -1;
     for (uint32_t i = 0; i < r->header.section_count; i++) {
         const struct memprof_dump_section *s = &r->table[i];

@@ -11,10 +11,22 @@
 #ifndef READER_DUMP_H
 #define READER_DUMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <memprof/dump.h>
+
+/* Of what was a black box: what is different from a dump. */
+struct dump_box {
+    bool is_box;
+    bool is_running;         /* the process is there, as far as one sees from here */
+    bool has_ended;          /* it came to its normal end */
+    bool sums_only;          /* no samples: what is live is told by the sums of STACKS, exactly */
+    uint64_t unmirrored;     /* records that had no room */
+    uint64_t figures_age_ns; /* how long before its last sample the heap's figures are from */
+    unsigned torn;           /* stacks whose sums were being added to when it ended */
+};
 
 /* Arrays of records as this version knows them, whatever the file's record sizes: what an older
  * file lacks is zero. */
@@ -37,8 +49,11 @@ struct dump {
     size_t node_count;
     const struct memprof_dump_free *frees; /* none: an older file */
     size_t free_count;
+    const struct memprof_dump_point *points; /* none: an older file */
+    size_t point_count;
     const char *strings; /* ends with a NUL; see dump_text */
     size_t strings_size;
+    struct dump_box box;
 };
 
 struct dump_error {

@@ -55,6 +55,7 @@ static const struct dump_kind kinds[DUMP_KINDS] = {
     [MEMPROF_DUMP_MAPS] = {"MAPS", sizeof(struct memprof_dump_map), 56},
     [MEMPROF_DUMP_NODES] = {"NODES", sizeof(struct memprof_dump_node), 72},
     [MEMPROF_DUMP_FREES] = {"FREES", sizeof(struct memprof_dump_free), 40},
+    [MEMPROF_DUMP_SERIES] = {"SERIES", sizeof(struct memprof_dump_point), 56},
 };
 
 const struct dump_kind *dump_kind_find(uint32_t kind) {
@@ -270,10 +271,21 @@ static int check_frees(const struct dump_check *check, const struct dump *dump) 
     return 0;
 }
 
+static int check_series(const struct dump_check *check, const struct dump *dump) {
+    enum { kind = MEMPROF_DUMP_SERIES };
+    typedef struct memprof_dump_point point;
+    for (size_t i = 1; i < dump->point_count; i++) {
+        const point *p = &dump->points[i];
+        if (p->uptime_ns < p[-1].uptime_ns)
+            return BAD(kind, i, point, uptime_ns, "point %zu is earlier than the one before", i);
+    }
+    return 0;
+}
+
 int dump_check_records(const struct dump_check *check, const struct dump *dump) {
     static int (*const checks[])(const struct dump_check *, const struct dump *) = {
-        check_strings, check_process, check_modules, check_frames, check_stacks,
-        check_samples, check_classes, check_maps,    check_nodes,  check_frees,
+        check_strings, check_process, check_modules, check_frames, check_stacks, check_samples,
+        check_classes, check_maps,    check_nodes,   check_frees,  check_series,
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (checks[i](check, dump) != 0)

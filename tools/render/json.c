@@ -205,6 +205,7 @@ void render_json(FILE *stream, struct view *view) {
 void render_json_stats(FILE *stream, const struct dump *dump) {
     const struct memprof_dump_process *process = dump->process;
     const struct view view = {.new = dump};
+    const struct dump_box *box = &dump->box;
     struct totals_of_stacks totals = totals_stacks(dump);
     bool known = process->rate > 0;
     uint64_t allocated = process->allocated_objects, live = process->live_objects;
@@ -218,8 +219,12 @@ void render_json_stats(FILE *stream, const struct dump *dump) {
     number_or_null(stream, "allocated_bytes", known, (uint64_t)tool_integer(totals.allocated));
     fprintf(stream, ",\"allocated_objects\":%llu", (ull)allocated);
     number_or_null(stream, "freed_bytes", known, (uint64_t)tool_integer(totals.freed));
-    fprintf(stream, ",\"freed_objects\":%llu,\n\"rss_bytes\":%llu",
-            (ull)(allocated > live ? allocated - live : 0), (ull)process->rss_bytes);
+    fprintf(stream, ",\"freed_objects\":%llu,\n\"source\":\"%s\",\"state\":\"%s\"",
+            (ull)(allocated > live ? allocated - live : 0), box->is_box ? "blackbox" : "dump",
+            !box->is_box || box->is_running ? "running"
+            : box->has_ended                ? "ended"
+                                            : "killed");
+    number_or_null(stream, "rss_bytes", !box->is_box || box->is_running, process->rss_bytes);
     number_or_null(stream, "peak_bytes", process->peak_bytes > 0, process->peak_bytes);
     fprintf(stream, ",\"threads\":%u,\"rate\":%llu,\"samples\":%llu,\"dropped\":%llu,\n",
             process->threads, (ull)process->rate, (ull)process->samples_taken,

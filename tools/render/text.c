@@ -1,6 +1,7 @@
 /* The answer for people: a headline, then the sites in order, each under the function that is most
  * to blame for it, with its stack, innermost first. */
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -134,6 +135,46 @@ static void head_of_two(const struct page *page) {
         nodes(page, view->new);
 }
 
+/* What a black box cannot know, and how sure it is of the rest. */
+static void source(const struct page *page, const struct dump *dump, const char *indent) {
+    const struct dump_box *box = &dump->box;
+    char a[TOOL_NUMBER];
+    if (!box->is_box)
+        return;
+    fprintf(page->stream, "  from%s  its black box; ", indent);
+    fputs(box->is_running  ? "the process runs"
+          : box->has_ended ? "the process has come to its end"
+                           : "the process is no more, and did not come to a normal end",
+          page->stream);
+    if (box->torn)
+        fprintf(page->stream, "; %u stacks were being written", box->torn);
+    if (box->unmirrored)
+        fprintf(page->stream, "; %s records had no room in it",
+                tool_count(a, (double)box->unmirrored, false));
+    fputc('\n', page->stream);
+}
+
+/* Counted: in a dump when it was made, in a black box some time before the last sample. */
+static void live(const struct page *page, const struct dump *dump, const char *indent) {
+    const struct memprof_dump_process *process = dump->process;
+    struct totals_of_stacks totals = totals_stacks(dump);
+    char a[TOOL_NUMBER], b[TOOL_NUMBER];
+    fprintf(page->stream, "  live%s  %s in %s blocks", indent,
+            tool_bytes(a, (double)process->live_bytes, false),
+            tool_count(b, (double)process->live_objects, false));
+    if (dump->box.is_box && dump->box.figures_age_ns > 0)
+        fprintf(page->stream, " when last counted, %s before; some %s at the last sample",
+                tool_duration(b, (double)dump->box.figures_age_ns / 1e9),
+                tool_bytes(a, fmax(totals.allocated - totals.freed, 0), false));
+}
+
+static void resident(const struct page *page, const struct dump *dump, const char *indent) {
+    char a[TOOL_NUMBER];
+    bool known = !dump->box.is_box || dump->box.is_running;
+    fprintf(page->stream, "  rss%s   %s\n", indent,
+            known ? tool_bytes(a, (double)dump->process->rss_bytes, false) : "not known");
+}
+
 static void head_of_one(const struct page *page) {
     static const char *const titles[] = {
         [VIEW_LIVE] = "Who holds the live memory:",
@@ -151,10 +192,11 @@ static void head_of_one(const struct page *page) {
     fprintf(page->stream, ", pid %u, %s, %s after its start; ", process->pid, when,
             tool_duration(a, (double)process->uptime_ns / 1e9));
     sampling(page, process);
-    fprintf(page->stream, "\n  live  %s in %s blocks\n",
-            tool_bytes(a, (double)process->live_bytes, false),
-            tool_count(b, (double)process->live_objects, false));
-    fprintf(page->stream, "  rss   %s\n", tool_bytes(a, (double)process->rss_bytes, false));
+    fputc('\n', page->stream);
+    source(page, view->new, "");
+    live(page, view->new, "");
+    fputc('\n', page->stream);
+    resident(page, view->new, "");
     if (process->peak_bytes > 0)
         fprintf(page->stream, "  peak  %s (estimate), %s before\n",
                 tool_bytes(a, (double)process->peak_bytes, false),
@@ -487,9 +529,8 @@ void render_text_stats(FILE *stream, const struct dump *dump, bool colour_too) {
     colour(&page, "0");
     fprintf(stream, ", pid %u, %s, %s after its start; %u threads\n", process->pid, when,
             tool_duration(a, (double)process->uptime_ns / 1e9), process->threads);
-    fprintf(stream, "  live       %s in %s blocks",
-            tool_bytes(a, (double)process->live_bytes, false),
-            tool_count(b, (double)process->live_objects, false));
+    source(&page, dump, "     ");
+    live(&page, dump, "     ");
     if (process->peak_bytes > 0)
         fprintf(stream, "; at its highest some %s, %s before",
                 tool_bytes(a, (double)process->peak_bytes, false),
@@ -503,7 +544,7 @@ void render_text_stats(FILE *stream, const struct dump *dump, bool colour_too) {
     fprintf(stream, "; %s samples, %s dropped\n",
             tool_count(a, (double)process->samples_taken, false),
             tool_count(b, (double)process->samples_dropped, false));
-    fprintf(stream, "  rss        %s\n", tool_bytes(a, (double)process->rss_bytes, false));
+    resident(&page, dump, "     ");
     parts(&page, dump);
     if (dump->node_count > 0)
         nodes(&page, dump);

@@ -1,0 +1,397 @@
+#include "profile/mirror.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <memprof/box.h>
+
+#include "platform/lock.h"
+#include "platform/say.h"
+#include "platform/sys.h"
+#include "profile/about.h"
+#include "profile/live.h"
+#include "profile/peak.h"
+#include "profile/sampler.h"
+#include "profile/series.h"
+#include "profile/stacks.h"
+#include "record/box.h"
+#include "record/memory.h"
+#include "record/modules.h"
+
+static struct mp_lock start_lock = MP_LOCK_INIT(MP_RANK_MIRROR_START);
+static struct mp_lock slots_lock = MP_LOCK_INIT(MP_RANK_MIRROR_SLOTS);
+
+/* Of this process's box; under the lock of stacks, but for `stacks`, which is read without. */
+static struct {
+    uint32_t modules;         /* mirrored, or without room */
+    _Atomic(uint32_t) stacks; /* the first so many are there */
+    bool full;                /* a stack had no room: no later one has any */
+    uint64_t frames, frees;   /* used */
+} mirrored;
+
+/* Slots that have been emptied, and how many have been in use at a time. Under the lock of slots.
+ */
+static struct {
+    uint32_t *empty;
+    uint32_t count, room;
+    uint32_t high;
+} slots;
+
+/* ---- sums ---- */
+
+static void add(uint64_t *sum, uint64_t by) {
+    __atomic_fetch_add(sum, by, __ATOMIC_RELAXED);
+}
+
+/* Three sums side by side, of which the first has that number. */
+static void add_sums(uint64_t *sums, uint64_t *check, unsigned first, uint64_t objects,
+                     uint64_t bytes) {
+    add(check, memprof_box_sum_weight(first) + objects * memprof_box_sum_weight(first + 1) +
+                   bytes * memprof_box_sum_weight(first + 2));
+    add(&sums[first], 1);
+    add(&sums[first + 1], objects);
+    add(&sums[first + 2], bytes);
+}
+
+static bool is_there(const struct mp_stack *stack) {
+    /* acquire: who sees it there sees it whole */
+    return stack->number < atomic_load_explicit(&mirrored.stacks, memory_order_acquire);
+}
+
+static struct memprof_box_stack *record_of(const struct mp_stack *stack) {
+    return is_there(stack) ? mp_box_at(MEMPROF_BOX_STACKS, stack->number) : NULL;
+}
+
+void mp_mirror_allocated(const struct mp_stack *stack, uint64_t objects, uint64_t bytes) {
+    if (mp_box_standing() != MP_BOX_OPEN)
+        return;
+    struct memprof_box_stack *record = record_of(stack);
+    if (record)
+        add_sums(record->sums, &record->sum_check, MEMPROF_BOX_ALLOCATED_SAMPLES, objects, bytes);
+}
+
+void mp_mirror_freed(const struct mp_stack *stack, const struct mp_stack_free *entry,
+                     uint64_t objects, uint64_t bytes) {
+    if (mp_box_standing() != MP_BOX_OPEN)
+        return;
+    struct memprof_box_stack *record = record_of(stack);
+    if (record)
+        add_sums(record->sums, &record->sum_check, MEMPROF_BOX_FREED_SAMPLES, objects, bytes);
+    if (!entry || !entry->mirror)
+        return;
+    struct memprof_box_free *free = mp_box_at(MEMPROF_BOX_FREES, entry->mirror - 1);
+    add_sums(free->sums, &free->sum_check, 0, objects, bytes);
+}
+
+void mp_mirror_peak(const struct mp_stack *stack, const uint64_t before[3], const uint64_t now[3]) {
+    struct memprof_box_stack *record = mp_box_standing() == MP_BOX_OPEN ? record_of(stack) : NULL;
+    uint64_t change = 0;
+    if (!record)
+        return;
+    for (unsigned i = 0; i < 3; i++)
+        change += (now[i] - before[i]) * memprof_box_sum_weight(MEMPROF_BOX_PEAK_NUMBER + i);
+    add(&record->sum_check, change);
+    for (unsigned i = 0; i < 3; i++)
+        add(&record->sums[MEMPROF_BOX_PEAK_NUMBER + i], now[i] - before[i]);
+}
+
+void mp_mirror_height(uint32_t number, int64_t height, uint64_t when_ns) {
+    if (mp_box_standing() != MP_BOX_OPEN)
+        return;
+    struct memprof_box_state *state = mp_box_state();
+    __atomic_store_n(&state->peak_bytes, (uint64_t)height, __ATOMIC_RELAXED);
+    __atomic_store_n(&state->peak_ns, when_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&state->peak_number, number, __ATOMIC_RELAXED);
+}
+
+/* ---- stacks ---- */
+
+static void mirror_module(const struct mp_module *module) {
+    struct memprof_box_module *record = mp_box_at(MEMPROF_BOX_MODULES, mirrored.modules);
+    if (!record) {
+        mp_box_lose();
+        return;
+    }
+    record->module = (struct memprof_dump_module){
+        .start = module->start,
+        .end = module->end,
+        .bias = module->bias,
+        .path = mp_box_text(module->path),
+        .build_id_size = module->build_id_size,
+    };
+    memcpy(record->module.build_id, module->build_id, module->build_id_size);
+    record->check = memprof_box_check(record, offsetof(struct memprof_box_module, check));
+    mp_box_set_used(mp_box_state(), MEMPROF_BOX_MODULES, mirrored.modules + 1);
+}
+
+/* What its frames refer to. */
+static void mirror_modules(void) {
+    for (; mirrored.modules < mp_modules_count(); mirrored.modules++)
+        mirror_module(mp_modules_get(mirrored.modules + 1));
+}
+
+static struct memprof_box_stack *room_for(const struct mp_stack *stack, uint64_t **frames) {
+    struct memprof_box_stack *record = mp_box_at(MEMPROF_BOX_STACKS, stack->number);
+    uint64_t *last = mp_box_at(MEMPROF_BOX_FRAMES, mirrored.frames + stack->depth - 1);
+    *frames = last - stack->depth + 1;
+    return last ? record : NULL;
+}
+
+static void put_stack(const struct mp_stack *stack) {
+    struct memprof_box_state *state = mp_box_state();
+    uint64_t *frames;
+    struct memprof_box_stack *record = mirrored.full ? NULL : room_for(stack, &frames);
+    if (!record) {
+        mirrored.full = true;
+        mp_box_lose();
+        return;
+    }
+    mirror_modules();
+    memcpy(frames, stack->frames, stack->depth * sizeof *frames);
+    record->frame = mirrored.frames;
+    record->depth = stack->depth;
+    record->flags = stack->flags;
+    record->check =
+        memprof_box_check_on(memprof_box_check(record, offsetof(struct memprof_box_stack, check)),
+                             frames, stack->depth * sizeof *frames);
+    mirrored.frames += stack->depth;
+    mp_box_set_used(state, MEMPROF_BOX_FRAMES, mirrored.frames);
+
+    struct mp_stack_totals freed = mp_stack_freed_in_all(stack);
+    record->sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = stack->allocated.samples;
+    record->sums[MEMPROF_BOX_ALLOCATED_OBJECTS] = stack->allocated.objects;
+    record->sums[MEMPROF_BOX_ALLOCATED_BYTES] = stack->allocated.bytes;
+    record->sums[MEMPROF_BOX_FREED_SAMPLES] = freed.samples;
+    record->sums[MEMPROF_BOX_FREED_OBJECTS] = freed.objects;
+    record->sums[MEMPROF_BOX_FREED_BYTES] = freed.bytes;
+    record->sums[MEMPROF_BOX_PEAK_NUMBER] = stack->peak;
+    record->sums[MEMPROF_BOX_PEAK_OBJECTS] = stack->peak_objects;
+    record->sums[MEMPROF_BOX_PEAK_BYTES] = stack->peak_bytes;
+    record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_STACK_SUMS);
+    mp_box_set_used(state, MEMPROF_BOX_STACKS, stack->number + 1u);
+    atomic_store_explicit(&mirrored.stacks, stack->number + 1u, memory_order_release);
+}
+
+void mp_mirror_stack(const struct mp_stack *stack) {
+    if (mp_box_standing() == MP_BOX_OPEN)
+        put_stack(stack);
+}
+
+static void put_free(const struct mp_stack *stack, struct mp_stack_free *entry) {
+    entry->mirror = 0;
+    if (mp_sampler_rate() == 1 || !is_there(stack))
+        return;
+    struct memprof_box_free *record = mp_box_at(MEMPROF_BOX_FREES, mirrored.frees);
+    if (!record) {
+        mp_box_lose();
+        return;
+    }
+    record->stack = stack->number;
+    record->node = (uint16_t)entry->kind;
+    record->on = (uint16_t)(entry->kind >> 16);
+    record->lifetime = (uint8_t)(entry->kind >> 32);
+    record->flags = (uint8_t)(entry->kind >> 40);
+    record->check = memprof_box_check(record, offsetof(struct memprof_box_free, check));
+    record->sums[0] = entry->sums.samples;
+    record->sums[1] = entry->sums.objects;
+    record->sums[2] = entry->sums.bytes;
+    record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_FREE_SUMS);
+    entry->mirror = (uint32_t)++mirrored.frees;
+    mp_box_set_used(mp_box_state(), MEMPROF_BOX_FREES, mirrored.frees);
+}
+
+void mp_mirror_free(const struct mp_stack *stack, struct mp_stack_free *entry) {
+    if (mp_box_standing() == MP_BOX_OPEN)
+        put_free(stack, entry);
+}
+
+/* ---- samples ---- */
+
+/* One that is free, from 1; 0: there are no more. */
+static uint32_t take_slot(void) {
+    mp_lock_take(&slots_lock);
+    uint32_t slot = slots.count ? slots.empty[--slots.count] : slots.high + 1;
+    if (slot > slots.high) {
+        if (mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1)) {
+            slots.high = slot;
+            mp_box_set_used(mp_box_state(), MEMPROF_BOX_SAMPLES, slot);
+        } else {
+            slot = 0;
+        }
+    }
+    mp_lock_drop(&slots_lock);
+    return slot;
+}
+
+static bool room_for_slot(void) {
+    if (slots.count < slots.room)
+        return true;
+    uint32_t room = slots.room ? slots.room * 2 : 1024;
+    uint32_t *larger = mp_record_alloc(room * sizeof *larger);
+    if (!larger)
+        return false;
+    if (slots.count)
+        memcpy(larger, slots.empty, slots.count * sizeof *larger);
+    mp_record_free(slots.empty, slots.room * sizeof *larger);
+    slots.empty = larger;
+    slots.room = room;
+    return true;
+}
+
+static void give_slot(uint32_t slot) {
+    mp_lock_take(&slots_lock);
+    if (room_for_slot())
+        slots.empty[slots.count++] = slot; /* else it is never used again */
+    mp_lock_drop(&slots_lock);
+}
+
+static void fill_slot(uint32_t slot, const struct mp_live *sample) {
+    struct memprof_box_sample *record = mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1);
+    struct memprof_box_sample image = {
+        .serial = sample->serial,
+        .address = sample->address,
+        .size = sample->size,
+        .coin = sample->coin,
+        .rate = mp_sampler_rate_of(sample),
+        .born_ns = sample->born_ns,
+        .stack = mp_stacks_get(sample->stack)->number,
+        .thread = sample->thread,
+        .node = sample->node,
+        .resizes = sample->resizes,
+    };
+    image.check = memprof_box_check(&image, offsetof(struct memprof_box_sample, check));
+    memcpy((char *)record + sizeof record->serial, (char *)&image + sizeof image.serial,
+           sizeof image - sizeof image.serial);
+    /* release: whoever sees the serial sees the rest */
+    __atomic_store_n(&record->serial, image.serial, __ATOMIC_RELEASE);
+}
+
+static void empty_slot(uint32_t slot) {
+    struct memprof_box_sample *record = mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1);
+    __atomic_store_n(&record->serial, 0, __ATOMIC_RELAXED);
+    /* before anything else is written there */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static uint32_t put_sample(const struct mp_live *sample) {
+    if (mp_sampler_rate_of(sample) == 1 || !is_there(mp_stacks_get(sample->stack)))
+        return 0;
+    uint32_t slot = take_slot();
+    if (slot)
+        fill_slot(slot, sample);
+    else
+        mp_box_lose();
+    return slot;
+}
+
+uint32_t mp_mirror_sample(const struct mp_live *sample) {
+    if (mp_box_standing() != MP_BOX_OPEN)
+        return 0;
+    __atomic_store_n(&mp_box_state()->samples_taken, sample->serial, __ATOMIC_RELAXED);
+    return put_sample(sample);
+}
+
+void mp_mirror_gone(uint32_t slot) {
+    if (!slot || mp_box_standing() != MP_BOX_OPEN)
+        return;
+    empty_slot(slot);
+    give_slot(slot);
+}
+
+void mp_mirror_changed(const struct mp_live *sample) {
+    if (!sample->slot || mp_box_standing() != MP_BOX_OPEN)
+        return;
+    empty_slot(sample->slot);
+    fill_slot(sample->slot, sample);
+}
+
+/* ---- the start ---- */
+
+static void put_stack_and_frees(const struct mp_stack *stack, void *unused) {
+    (void)unused;
+    put_stack(stack);
+    for (struct mp_stack_free *entry = stack->frees; entry; entry = entry->next)
+        put_free(stack, entry);
+}
+
+/* What there is by now: nothing, mostly, or in a child what it has from its parent. */
+static void put_all(void) {
+    uint64_t when_ns;
+    memset(&mirrored, 0, sizeof mirrored);
+    mp_record_free(slots.empty, slots.room * sizeof *slots.empty);
+    memset(&slots, 0, sizeof slots);
+    mp_stacks_each(put_stack_and_frees, NULL);
+    mp_live_set_slots(put_sample);
+    uint64_t height = mp_peak_height(&when_ns);
+    struct memprof_box_state *state = mp_box_state();
+    state->begun_ns = mp_about_began_precisely_ns();
+    state->peak_bytes = height;
+    state->peak_ns = when_ns;
+    state->peak_number = mp_peak_number();
+}
+
+static void decide(void) {
+    static struct memprof_dump_process process;
+    static bool said;
+    const char *why;
+    if (mp_sys_confined) {
+        mp_box_settle(NULL); /* it would take calls that may be forbidden now */
+        return;
+    }
+    if (mp_box_make(&why) == 0) {
+        put_all();
+        mp_about(&process, mp_sys_getpid(), mp_box_text);
+        process.parent_pid = (uint32_t)mp_sys_getppid();
+        mp_box_settle(&process);
+        mp_series_soon();
+        return;
+    }
+    mp_box_settle(NULL);
+    if (why && !said)
+        mp_say("no black box: %s", why);
+    said = true;
+}
+
+bool mp_mirror_begin(bool sample) {
+    if (MP_LIKELY(mp_box_standing() != MP_BOX_UNDECIDED))
+        return false;
+    mp_lock_take(&start_lock);
+    if (sample && mp_box_standing() == MP_BOX_UNDECIDED)
+        decide();
+    if (mp_box_standing() == MP_BOX_UNDECIDED)
+        return true;
+    mp_lock_drop(&start_lock);
+    return false;
+}
+
+void mp_mirror_end(bool undecided) {
+    if (MP_UNLIKELY(undecided))
+        mp_lock_drop(&start_lock);
+}
+
+void mp_mirror_make(void) {
+    mp_mirror_end(mp_mirror_begin(true));
+}
+
+void mp_mirror_before_fork(void) {
+    mp_lock_take(&start_lock);
+}
+
+void mp_mirror_after_fork(bool child) {
+    if (child)
+        mp_lock_reset(&start_lock);
+    else
+        mp_lock_drop(&start_lock);
+}
+
+void mp_mirror_slots_before_fork(void) {
+    mp_lock_take(&slots_lock);
+}
+
+void mp_mirror_slots_after_fork(bool child) {
+    if (child)
+        mp_lock_reset(&slots_lock);
+    else
+        mp_lock_drop(&slots_lock);
+}
