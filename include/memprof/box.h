@@ -105,7 +105,7 @@ struct memprof_box_module {
 };
 
 enum memprof_box_sum {
-    MEMPROF_BOX_ALLOCATED_SAMPLES,
+    MEMPROF_BOX_ALLOCATED_SAMPLES, /* both samples: 0 with rate 1, where they are the objects */
     MEMPROF_BOX_ALLOCATED_OBJECTS,
     MEMPROF_BOX_ALLOCATED_BYTES,
     MEMPROF_BOX_FREED_SAMPLES,

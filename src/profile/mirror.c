@@ -22,7 +22,7 @@
 static struct mp_lock start_lock = MP_LOCK_INIT(MP_RANK_MIRROR_START);
 static struct mp_lock slots_lock = MP_LOCK_INIT(MP_RANK_MIRROR_SLOTS);
 
-/* Of this process's box; under the lock of stacks, but for `stacks`, which is read without. */
+/* Of this process's box; under the lock of stacks. */
 static struct {
     uint32_t modules;         /* mirrored, or without room */
     _Atomic(uint32_t) stacks; /* the first so many are there */
@@ -41,53 +41,43 @@ static struct {
 /* ---- sums ---- */
 
 static void add(uint64_t *sum, uint64_t by) {
-    __atomic_fetch_add(sum, by, __ATOMIC_RELAXED);
+    mp_stack_sum_add((_Atomic(uint64_t) *)sum, by);
 }
 
-/* Three sums side by side, of which the first has that number. */
+/* Three sums side by side, of which the first has that number. With rate=1, where this is done for
+ * every block, the samples are the objects, and are left out. */
 static void add_sums(uint64_t *sums, uint64_t *check, unsigned first, uint64_t objects,
                      uint64_t bytes) {
-    add(check, memprof_box_sum_weight(first) + objects * memprof_box_sum_weight(first + 1) +
+    uint64_t samples = mp_sampler_rate() != 1;
+    add(check, samples * memprof_box_sum_weight(first) +
+                   objects * memprof_box_sum_weight(first + 1) +
                    bytes * memprof_box_sum_weight(first + 2));
-    add(&sums[first], 1);
+    if (samples)
+        add(&sums[first], 1);
     add(&sums[first + 1], objects);
     add(&sums[first + 2], bytes);
 }
 
-static bool is_there(const struct mp_stack *stack) {
-    /* acquire: who sees it there sees it whole */
-    return stack->number < atomic_load_explicit(&mirrored.stacks, memory_order_acquire);
-}
-
-static struct memprof_box_stack *record_of(const struct mp_stack *stack) {
-    return is_there(stack) ? mp_box_at(MEMPROF_BOX_STACKS, stack->number) : NULL;
-}
-
 void mp_mirror_allocated(const struct mp_stack *stack, uint64_t objects, uint64_t bytes) {
-    if (mp_box_standing() != MP_BOX_OPEN)
-        return;
-    struct memprof_box_stack *record = record_of(stack);
-    if (record)
+    struct memprof_box_stack *record = stack->mirror;
+    if (mp_box_standing() == MP_BOX_OPEN && record)
         add_sums(record->sums, &record->sum_check, MEMPROF_BOX_ALLOCATED_SAMPLES, objects, bytes);
 }
 
 void mp_mirror_freed(const struct mp_stack *stack, const struct mp_stack_free *entry,
                      uint64_t objects, uint64_t bytes) {
-    if (mp_box_standing() != MP_BOX_OPEN)
+    struct memprof_box_stack *record = stack->mirror;
+    if (mp_box_standing() != MP_BOX_OPEN || !record)
         return;
-    struct memprof_box_stack *record = record_of(stack);
-    if (record)
-        add_sums(record->sums, &record->sum_check, MEMPROF_BOX_FREED_SAMPLES, objects, bytes);
-    if (!entry || !entry->mirror)
-        return;
-    struct memprof_box_free *free = mp_box_at(MEMPROF_BOX_FREES, entry->mirror - 1);
-    add_sums(free->sums, &free->sum_check, 0, objects, bytes);
+    add_sums(record->sums, &record->sum_check, MEMPROF_BOX_FREED_SAMPLES, objects, bytes);
+    if (entry && entry->mirror)
+        add_sums(entry->mirror->sums, &entry->mirror->sum_check, 0, objects, bytes);
 }
 
 void mp_mirror_peak(const struct mp_stack *stack, const uint64_t before[3], const uint64_t now[3]) {
-    struct memprof_box_stack *record = mp_box_standing() == MP_BOX_OPEN ? record_of(stack) : NULL;
+    struct memprof_box_stack *record = stack->mirror;
     uint64_t change = 0;
-    if (!record)
+    if (mp_box_standing() != MP_BOX_OPEN || !record)
         return;
     for (unsigned i = 0; i < 3; i++)
         change += (now[i] - before[i]) * memprof_box_sum_weight(MEMPROF_BOX_PEAK_NUMBER + i);
@@ -138,9 +128,10 @@ static struct memprof_box_stack *room_for(const struct mp_stack *stack, uint64_t
     return last ? record : NULL;
 }
 
-static void put_stack(const struct mp_stack *stack) {
+static void put_stack(struct mp_stack *stack) {
     struct memprof_box_state *state = mp_box_state();
     uint64_t *frames;
+    stack->mirror = NULL;
     struct memprof_box_stack *record = mirrored.full ? NULL : room_for(stack, &frames);
     if (!record) {
         mirrored.full = true;
@@ -168,19 +159,21 @@ static void put_stack(const struct mp_stack *stack) {
     record->sums[MEMPROF_BOX_PEAK_NUMBER] = stack->peak;
     record->sums[MEMPROF_BOX_PEAK_OBJECTS] = stack->peak_objects;
     record->sums[MEMPROF_BOX_PEAK_BYTES] = stack->peak_bytes;
+    if (mp_sampler_rate() == 1)
+        record->sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = record->sums[MEMPROF_BOX_FREED_SAMPLES] = 0;
     record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_STACK_SUMS);
     mp_box_set_used(state, MEMPROF_BOX_STACKS, stack->number + 1u);
-    atomic_store_explicit(&mirrored.stacks, stack->number + 1u, memory_order_release);
+    stack->mirror = record;
 }
 
-void mp_mirror_stack(const struct mp_stack *stack) {
+void mp_mirror_stack(struct mp_stack *stack) {
     if (mp_box_standing() == MP_BOX_OPEN)
         put_stack(stack);
 }
 
 static void put_free(const struct mp_stack *stack, struct mp_stack_free *entry) {
-    entry->mirror = 0;
-    if (mp_sampler_rate() == 1 || !is_there(stack))
+    entry->mirror = NULL;
+    if (mp_sampler_rate() == 1 || !stack->mirror)
         return;
     struct memprof_box_free *record = mp_box_at(MEMPROF_BOX_FREES, mirrored.frees);
     if (!record) {
@@ -197,8 +190,8 @@ static void put_free(const struct mp_stack *stack, struct mp_stack_free *entry) 
     record->sums[1] = entry->sums.objects;
     record->sums[2] = entry->sums.bytes;
     record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_FREE_SUMS);
-    entry->mirror = (uint32_t)++mirrored.frees;
-    mp_box_set_used(mp_box_state(), MEMPROF_BOX_FREES, mirrored.frees);
+    entry->mirror = record;
+    mp_box_set_used(mp_box_state(), MEMPROF_BOX_FREES, ++mirrored.frees);
 }
 
 void mp_mirror_free(const struct mp_stack *stack, struct mp_stack_free *entry) {
@@ -275,7 +268,7 @@ static void empty_slot(uint32_t slot) {
 }
 
 static uint32_t put_sample(const struct mp_live *sample) {
-    if (mp_sampler_rate_of(sample) == 1 || !is_there(mp_stacks_get(sample->stack)))
+    if (mp_sampler_rate() == 1 || !mp_stacks_get(sample->stack)->mirror)
         return 0;
     uint32_t slot = take_slot();
     if (slot)
@@ -286,7 +279,7 @@ static uint32_t put_sample(const struct mp_live *sample) {
 }
 
 uint32_t mp_mirror_sample(const struct mp_live *sample) {
-    if (mp_box_standing() != MP_BOX_OPEN)
+    if (mp_box_standing() != MP_BOX_OPEN || mp_sampler_rate() == 1)
         return 0;
     __atomic_store_n(&mp_box_state()->samples_taken, sample->serial, __ATOMIC_RELAXED);
     return put_sample(sample);
@@ -308,7 +301,8 @@ void mp_mirror_changed(const struct mp_live *sample) {
 
 /* ---- the start ---- */
 
-static void put_stack_and_frees(const struct mp_stack *stack, void *unused) {
+static void put_stack_and_frees(const struct mp_stack *each, void *unused) {
+    struct mp_stack *stack = (struct mp_stack *)each;
     (void)unused;
     put_stack(stack);
     for (struct mp_stack_free *entry = stack->frees; entry; entry = entry->next)

@@ -28,7 +28,7 @@ void mp_mirror_end(bool undecided);
 void mp_mirror_make(void);
 
 /* A new stack, before anybody can find it; a new entry of its frees. Under the lock of stacks. */
-void mp_mirror_stack(const struct mp_stack *stack);
+void mp_mirror_stack(struct mp_stack *stack);
 void mp_mirror_free(const struct mp_stack *stack, struct mp_stack_free *entry);
 
 /* What has been added to a stack, or to a free of it. */

@@ -190,9 +190,9 @@ static uint64_t bytes_of(double weight, uint64_t size) {
 }
 
 static void add_to(struct mp_stack_sums *sums, uint64_t objects, uint64_t bytes) {
-    atomic_fetch_add_explicit(&sums->samples, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sums->objects, objects, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sums->bytes, bytes, memory_order_relaxed);
+    mp_stack_sum_add(&sums->samples, 1);
+    mp_stack_sum_add(&sums->objects, objects);
+    mp_stack_sum_add(&sums->bytes, bytes);
 }
 
 static void join(struct mp_stack_totals *to, const struct mp_stack_sums *from) {

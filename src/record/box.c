@@ -243,7 +243,7 @@ static bool map_file(int fd) {
     box.base = (char *)got;
     uint64_t start = PAGE + whole_pages(sizeof(struct memprof_box_state));
     if (mp_sys_madvise(got, box.size, MADV_DONTFORK) == 0 && populate(0, start)) {
-        box.state = (struct memprof_box_state *)(box.base + PAGE);
+        box.state = (void *)(box.base + PAGE);
         box.committed_in_all = start;
         return true;
     }
@@ -330,7 +330,7 @@ static unsigned find_left(int fd, struct left *left) {
     long n;
     while (count < AT_ONCE && (n = mp_sys_entries(fd, buffer, sizeof buffer)) > 0) {
         for (long at = 0; at < n && count < AT_ONCE;) {
-            const struct entry *entry = (const struct entry *)(buffer + at);
+            const struct entry *entry = (const void *)(buffer + at);
             at += entry->size;
             if (strlen(entry->name) >= sizeof left->name || !is_left(entry->name))
                 continue;
@@ -367,7 +367,7 @@ static void sweep(const char *directory) {
 /* ---- start and end ---- */
 
 static void write_head(const struct memprof_dump_process *process) {
-    struct memprof_box_head *head = (struct memprof_box_head *)box.base;
+    struct memprof_box_head *head = (void *)box.base;
     memcpy(head->magic, MEMPROF_BOX_MAGIC, sizeof head->magic);
     head->version = MEMPROF_BOX_VERSION;
     head->head_size = sizeof *head;

@@ -282,9 +282,13 @@ static uint64_t less(uint64_t more, uint64_t by) {
     return more > by ? more - by : 0;
 }
 
-static struct memprof_dump_stack stack_of(const struct memprof_box_stack *from,
-                                          uint64_t peak_number) {
-    const uint64_t *sums = from->sums;
+static struct memprof_dump_stack stack_of(struct memprof_box_stack *from, uint64_t peak_number,
+                                          bool every_block) {
+    uint64_t *sums = from->sums;
+    if (every_block) {
+        sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = sums[MEMPROF_BOX_ALLOCATED_OBJECTS] >> 16;
+        sums[MEMPROF_BOX_FREED_SAMPLES] = sums[MEMPROF_BOX_FREED_OBJECTS] >> 16;
+    }
     struct memprof_dump_stack stack = {
         .frame = from->frame,
         .depth = from->depth,
@@ -332,7 +336,7 @@ static int read_stacks(struct reading *r) {
             result = check_frames(r, &from[i], i, frames, frame_count);
         if (result == 0 && !stack_fits(&from[i]))
             result = take_torn(r, MEMPROF_BOX_STACKS, i);
-        to[i] = stack_of(&from[i], r->state.peak_number);
+        to[i] = stack_of(&from[i], r->state.peak_number, r->head.process.rate == 1);
     }
     free(from);
     r->box->records[MEMPROF_DUMP_FRAMES] = frames;
@@ -427,6 +431,8 @@ static int make_process(struct reading *r) {
         process->profile_bytes = figures->profile_bytes;
         process->threads = (uint32_t)figures->threads;
         process->samples_dropped = figures->samples_dropped;
+        if (process->samples_taken < figures->samples_taken) /* with rate 1 */
+            process->samples_taken = figures->samples_taken;
         note_time(r, r->state.begun_ns + figures->uptime_ns);
         r->box->about.figures_age_ns = less(r->now_ns, r->state.begun_ns + figures->uptime_ns);
     }
