@@ -143,7 +143,8 @@ struct memprof_box_sample {
     uint64_t serial;
     uint64_t address, size, coin, rate;
     uint64_t born_ns; /* monotonic */
-    uint32_t stack, thread, node, resizes;
+    uint32_t stack, thread, node;
+    uint16_t resizes, flags;
     uint64_t check; /* memprof_box_check of all before */
 };
 

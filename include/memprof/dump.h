@@ -155,8 +155,11 @@ struct memprof_dump_sample {
     uint32_t stack;  /* index */
     uint32_t thread; /* the one that allocated it: they are numbered as they come, from 1 */
     uint32_t node;   /* kernel's number of the one whose memory it is */
-    uint32_t resizes; /* how often it was resized before, each time a block of its own */
+    uint16_t resizes; /* how often it was resized before, each time a block of its own */
+    uint16_t flags;   /* MEMPROF_SAMPLE_* */
 };
+
+#define MEMPROF_SAMPLE_LARGE 1u /* in none of the size classes, whatever its coin */
 
 enum memprof_dump_class_kind {
     MEMPROF_CLASS_SIZED = 0,  /* blocks of `size` bytes in pages */

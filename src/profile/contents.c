@@ -124,6 +124,7 @@ static void write_sample(const struct mp_live *live, void *context) {
         .thread = live->thread,
         .node = live->node,
         .resizes = live->resizes,
+        .flags = live->large ? MEMPROF_SAMPLE_LARGE : 0,
     };
     mp_writer_add(&record, sizeof record);
 }

@@ -16,7 +16,8 @@ struct mp_live {
     uint32_t thread;     /* the number of the one that allocated it: sampler.c */
     uint32_t slot;       /* in the black box; 0: none */
     uint32_t node : 10;  /* the kernel's number of that one's memory */
-    uint32_t coarse : 6; /* of the rate under which it was drawn: mp_sampler_rate_of */
+    uint32_t coarse : 5; /* of the rate under which it was drawn: mp_sampler_rate_of */
+    uint32_t large : 1;  /* in no page of a class */
     uint32_t resizes : 16;
 };
 

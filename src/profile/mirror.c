@@ -252,6 +252,7 @@ static void fill_slot(uint32_t slot, const struct mp_live *sample) {
         .thread = sample->thread,
         .node = sample->node,
         .resizes = sample->resizes,
+        .flags = sample->large ? MEMPROF_SAMPLE_LARGE : 0,
     };
     image.check = memprof_box_check(&image, offsetof(struct memprof_box_sample, check));
     memcpy((char *)record + sizeof record->serial, (char *)&image + sizeof image.serial,

@@ -220,7 +220,8 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .born_ns = mp_sys_precise_ns(),
         .thread = this_thread(),
         .node = mp_numa_number_here() & (MP_NUMA_NUMBERS - 1),
-        .coarse = coarse_of_sample(mp_tls.heap, usable) & 63,
+        .coarse = coarse_of_sample(mp_tls.heap, usable) & 31,
+        .large = here.large,
     };
     if (!here.large)
         pay(mp_tls.heap, sample.born_ns);

@@ -19,7 +19,8 @@ RECORDS = {
     'modules': ('<3Q3I36s', 'start end bias path flags build_id_size build_id'.split()),
     'stacks': ('<Q2I2Q4d', 'frame depth flags allocated_samples freed_samples allocated_objects '
                            'allocated_bytes freed_objects freed_bytes'.split()),
-    'samples': ('<6Q2I', 'serial address size coin rate age_ns stack thread'.split()),
+    'samples': ('<6Q3I2H', 'serial address size coin rate age_ns stack thread node resizes '
+                           'flags'.split()),
     'classes': ('<Q2I5Q', 'size kind reserved pages live_objects live_bytes free_objects '
                           'stranded_bytes'.split()),
     'maps': ('<6QI2H', 'start end file_offset rss_bytes dirty_bytes swap_bytes path kind '

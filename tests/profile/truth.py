@@ -57,8 +57,66 @@ class Pile:
         return max((centre - reach) * scale, self.seen[i]), (centre + reach) * scale
 
 
-def pile_up(dump, names, sites):
+def by_class(dump):
+    """The live samples by the class whose blocks they are of, with what the census counts of it: a
+    list of (samples, objects, bytes, sized). Blocks larger than the classes go are one."""
+    sized = {c['size']: c for c in dump.classes if c['kind'] == 0}
+    found = {size: ([], c['live_objects'], c['live_bytes'], True) for size, c in sized.items()}
+    larger = [c for c in dump.classes if c['kind'] != 0]
+    found[0] = ([], sum(c['live_objects'] for c in larger), sum(c['live_bytes'] for c in larger),
+                False)
+    for sample in dump.samples:
+        large = sample['flags'] & 1 or sample['coin'] not in sized
+        found[0 if large else sample['coin']][0].append(sample)
+    return list(found.values())
+
+
+def calibrate(dump, site_of):
+    """What each site has of what is counted: its share of each class's weights. As a ratio, whose
+    variance is that of the weights of what is the site's, less its share, and of what is others'. With
+    a sample more than there is, like the mean one and nobody's: one sample is no certainty.
+    Returns the piles, and the bytes that are in them, rounded up, and in classes without a sample."""
+    piles, rounded, unsampled = {}, 0.0, 0.0
+    for samples, objects, size, sized in by_class(dump):
+        if not samples:
+            unsampled += size
+            continue
+        # weight, what the class is counted by, and size
+        items = [(heapfile.weight(s), 1 if sized else s['coin'], s['size'], site_of(s))
+                 for s in samples]
+        whole = sum(w * x for w, x, _, _ in items)
+        factor = max(objects if sized else size, sum(x for _, x, _, _ in items)) / whole
+        rounded += size
+        one_more = 1 + 1 / len(items)
+        extra = one_more * sum((w * w - w) * x * x for w, x, _, _ in items)
+        mine = {}
+        for item in items:
+            mine.setdefault(item[3], []).append(item)
+        for site, own in mine.items():
+            pile = piles.setdefault(site, Pile())
+            pile.samples += len(own)
+            for i in range(2):
+                of = [(w, x, y if i else 1) for w, x, y, _ in own]
+                value = sum(w * y for w, _, y in of)
+                share = value / (whole * one_more)
+                pile.value[i] += factor * value
+                pile.variance[i] += max(0, factor * factor * (
+                    sum((w * w - w) * (y * y - 2 * share * x * y) for w, x, y in of) +
+                    share * share * extra))
+                pile.seen[i] += min(sum(y for _, _, y in of), factor * value) if i else len(own)
+    return piles, rounded, unsampled
+
+
+def pile_up(dump, names, sites, calibrated):
     piles = {name: Pile() for name in sites}
+    if calibrated:
+        found, _, _ = calibrate(dump, lambda sample: names[sample['stack']])
+        piles.update((name, found[name]) for name in sites if name in found)
+        for stack, name in zip(dump.stacks, names):
+            if name:
+                piles[name].allocated[0] += stack['allocated_objects']
+                piles[name].allocated[1] += stack['allocated_bytes']
+        return piles
     for sample in dump.samples:
         name = names[sample['stack']]
         if name:
@@ -104,10 +162,8 @@ def check_tool(program, library, memprof, path):
     holds of them does not hold of it. To a byte: it prints whole ones."""
     for chosen in SETS:
         dump, _, _ = run_once(program, library, chosen, 1, path)
-        piles = [Pile() for _ in dump.stacks]
-        for sample in dump.samples:
-            piles[sample['stack']].add(heapfile.weight(sample), sample['size'])
-        ours = sorted((pile.value[1], *pile.interval(1)) for pile in piles if pile.samples)
+        piles, rounded, unsampled = calibrate(dump, lambda sample: sample['stack'])
+        ours = sorted((pile.value[1], *pile.interval(1)) for pile in piles.values())
         shown = json.loads(subprocess.run(
             [memprof, 'show', '--by', 'stack', '--top', '0', '--format', 'json', path],
             capture_output=True, check=True, timeout=60).stdout)
@@ -117,6 +173,14 @@ def check_tool(program, library, memprof, path):
         case('memprof show has these estimates and intervals of %s' % chosen,
              ours and len(ours) == len(theirs) and not wrong,
              '%d stacks, %d shown, %s' % (len(ours), len(theirs), wrong[:1]))
+        besides = shown['besides']
+        live = dump.process['live_bytes']
+        whole = sum(site['bytes'] for site in shown['sites']) + besides['rounding_bytes'] + \
+            besides['unsampled_bytes']
+        case('what memprof show gives to sites adds up to what is counted of %s' % chosen,
+             abs(whole - live) <= len(ours) + 2 and abs(rounded + unsampled - live) < 1 and
+             sum(c['live_bytes'] for c in dump.classes) == live,
+             '%d of %d bytes, %s' % (whole, live, besides))
 
 
 def mean_and_error(values):
@@ -147,15 +211,17 @@ class Record:
 
 
 def collect(program, library, seeds, path):
-    records = {}
+    """By the samples alone, and as they are brought to the census."""
+    records = ({}, {})
     for chosen in SETS:
         for seed in range(1, seeds + 1):
             dump, names, sites = run_once(program, library, chosen, seed, path)
-            for name, pile in pile_up(dump, names, sites).items():
-                record = records.setdefault(name, Record(name, sites[name]))
-                assert record.counts == sites[name].counts(), 'the truth differs from run to run'
-                record.add(pile)
-    return list(records.values())
+            for calibrated in range(2):
+                for name, pile in pile_up(dump, names, sites, calibrated).items():
+                    record = records[calibrated].setdefault(name, Record(name, sites[name]))
+                    assert record.counts == sites[name].counts(), 'the truth differs by run'
+                    record.add(pile)
+    return [list(found.values()) for found in records]
 
 
 def percent(mean, error):
@@ -222,8 +288,9 @@ def main():
             check_pace(label, program, library, path)
         if not found and os.path.exists(memprof):
             check_tool(program, library, memprof, path)
-        records = collect(program, library, seeds, path)
+        records, calibrated = collect(program, library, seeds, path)
         judge(label, records, seeds)
+        judge(label + ', calibrated', calibrated, seeds)
         found.append(records)
     if len(found) == 2:
         compare(*found)

@@ -326,6 +326,14 @@ static void sort(struct view *view) {
         qsort(view->order, view->count, sizeof(struct site *), orders[view->options.sort]);
 }
 
+/* One dump with a census. What two have in common cancels by its samples, not by its totals; with
+ * rate=1 nothing is estimated. */
+static bool can_calibrate(const struct view *view) {
+    const struct dump *dump = view->new;
+    return !view->old && !dump->box.is_box && dump->process->rate != 1 &&
+           view->options.by != SITE_BY_CLASS && dump->sample_count > 0;
+}
+
 static void add_all(struct view *view) {
     bool by_node = view->options.by == SITE_BY_NODE;
     switch (view->options.of) {
@@ -344,7 +352,10 @@ static void add_all(struct view *view) {
             sites_add_frees(&view->sites, SITE_NEW);
         break;
     case VIEW_LIVE:
-        add_samples(&view->sites);
+        if (can_calibrate(view))
+            calibrate_samples(&view->sites, &view->calibration);
+        else
+            add_samples(&view->sites);
         if (by_node && view->old)
             sites_add_frees(&view->sites, SITE_OLD);
         if (by_node)

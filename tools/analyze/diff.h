@@ -5,6 +5,7 @@
 
 #include <regex.h>
 
+#include "analyze/calibrate.h"
 #include "analyze/sites.h"
 #include "common.h"
 #include "reader/dump.h"
@@ -42,7 +43,8 @@ struct view {
     struct sites sites;
     struct site **order; /* those that were chosen, in their order */
     size_t count;
-    size_t growing; /* of these: growing or leaking */
+    size_t growing;                 /* of these: growing or leaking */
+    struct calibration calibration; /* of what is live in one dump */
 };
 
 /* The dumps stay open while the view is in use. `old` may be NULL. */

@@ -289,6 +289,8 @@ struct site *sites_of_class(struct sites *sites, int side, uint64_t size) {
 /* A sample's chance was computed from its class's size, which is how the class is told. */
 static uint64_t class_of(const struct sites *sites, int side,
                          const struct memprof_dump_sample *sample) {
+    if (sample->flags & MEMPROF_SAMPLE_LARGE)
+        return 0;
     const uint64_t *found = bsearch(&sample->coin, sites->class_sizes[side],
                                     sites->class_counts[side], sizeof *found, by_number);
     return found ? *found : 0;

@@ -223,6 +223,7 @@ static int read_samples(struct reading *r) {
             .thread = from[i].thread,
             .node = from[i].node,
             .resizes = from[i].resizes,
+            .flags = from[i].flags,
         };
     }
     r->box->counts[MEMPROF_DUMP_SAMPLES] = count;

@@ -176,6 +176,18 @@ static void rss(FILE *stream, const struct dump *dump) {
     fputs("}}\n", stream);
 }
 
+/* With the sites' bytes they add up to live_bytes. */
+static void besides(FILE *stream, const struct view *view) {
+    const struct calibration *calibration = &view->calibration;
+    if (calibration->done)
+        fprintf(stream,
+                "\"besides\":{\"rounding_bytes\":%lld,\"unsampled_bytes\":%lld,"
+                "\"unsampled_objects\":%lld},\n",
+                (long long)tool_integer(fmax(calibration->rounding_bytes, 0)),
+                (long long)tool_integer(calibration->unsampled_bytes),
+                (long long)tool_integer(calibration->unsampled_objects));
+}
+
 void render_json(FILE *stream, struct view *view) {
     const struct memprof_dump_process *new = view->new->process;
     if (view->old) {
@@ -193,6 +205,7 @@ void render_json(FILE *stream, struct view *view) {
                 "{\"format\":\"memprof-show/1\",\n\"of\":\"%s\",\n\"dump\":", render_of(view));
         dump(stream, view->new);
         fputs(",\n", stream);
+        besides(stream, view);
     }
     sites(stream, view);
     classes(stream, view);

@@ -434,6 +434,21 @@ static void rest(const struct page *page, size_t shown, size_t steady) {
                 steady == 1 ? "site has" : "sites have");
 }
 
+/* What of the live memory is no site's. */
+static void besides(const struct page *page) {
+    const struct calibration *calibration = &page->view->calibration;
+    char a[TOOL_NUMBER], b[TOOL_NUMBER];
+    if (!calibration->done)
+        return;
+    fprintf(page->stream, "\nBesides, %s by which blocks are rounded up",
+            tool_bytes(a, fmax(calibration->rounding_bytes, 0), false));
+    if (calibration->unsampled_objects > 0)
+        fprintf(page->stream, ", and %s in %s blocks of sizes without a sample",
+                tool_bytes(a, calibration->unsampled_bytes, false),
+                tool_count(b, calibration->unsampled_objects, false));
+    fputs(".\n", page->stream);
+}
+
 static void nothing(const struct page *page) {
     const struct view *view = page->view;
     bool chosen = view->options.focus || view->options.ignore || view->options.min_bytes;
@@ -489,6 +504,7 @@ void render_text(FILE *stream, struct view *view, const struct render_options *o
             stack(&page, site, frames);
     }
     rest(&page, shown, steady);
+    besides(&page);
     if (view->count == 0)
         nothing(&page);
     if (view->old)
