@@ -45,17 +45,18 @@ struct memprof_dump_section {
 
 /* Each kind stands at most once. The first eight are in every dump, if perhaps empty. */
 enum memprof_dump_kind {
-    MEMPROF_DUMP_PROCESS = 1, /* one struct memprof_dump_process */
-    MEMPROF_DUMP_STRINGS = 2, /* bytes: NUL-terminated texts; at 0 the empty one */
-    MEMPROF_DUMP_MODULES = 3, /* struct memprof_dump_module */
-    MEMPROF_DUMP_FRAMES = 4,  /* uint64_t, see below */
-    MEMPROF_DUMP_STACKS = 5,  /* struct memprof_dump_stack */
-    MEMPROF_DUMP_SAMPLES = 6, /* struct memprof_dump_sample: those that are live */
-    MEMPROF_DUMP_CLASSES = 7, /* struct memprof_dump_class */
-    MEMPROF_DUMP_MAPS = 8,    /* struct memprof_dump_map */
-    MEMPROF_DUMP_NODES = 9,   /* struct memprof_dump_node; where there are several */
-    MEMPROF_DUMP_FREES = 10,  /* struct memprof_dump_free */
-    MEMPROF_DUMP_SERIES = 11, /* struct memprof_dump_point: how the heap came to this */
+    MEMPROF_DUMP_PROCESS = 1,  /* one struct memprof_dump_process */
+    MEMPROF_DUMP_STRINGS = 2,  /* bytes: NUL-terminated texts; at 0 the empty one */
+    MEMPROF_DUMP_MODULES = 3,  /* struct memprof_dump_module */
+    MEMPROF_DUMP_FRAMES = 4,   /* uint64_t, see below */
+    MEMPROF_DUMP_STACKS = 5,   /* struct memprof_dump_stack */
+    MEMPROF_DUMP_SAMPLES = 6,  /* struct memprof_dump_sample: those that are live */
+    MEMPROF_DUMP_CLASSES = 7,  /* struct memprof_dump_class */
+    MEMPROF_DUMP_MAPS = 8,     /* struct memprof_dump_map */
+    MEMPROF_DUMP_NODES = 9,    /* struct memprof_dump_node; where there are several */
+    MEMPROF_DUMP_FREES = 10,   /* struct memprof_dump_free */
+    MEMPROF_DUMP_SERIES = 11,  /* struct memprof_dump_point: how the heap came to this */
+    MEMPROF_DUMP_REGIONS = 12, /* struct memprof_dump_region: what the program has mapped itself */
 };
 
 /* A text is named by its offset in STRINGS. */
@@ -104,6 +105,8 @@ struct memprof_dump_process {
 
     uint64_t peak_bytes;  /* estimate of what was live, as requested, when that was most */
     uint64_t peak_age_ns; /* since then */
+
+    uint64_t regions_missed; /* calls of mmap and its kin that are not in REGIONS */
 };
 
 struct memprof_dump_module {
@@ -254,5 +257,28 @@ struct memprof_dump_point {
         heap_bytes; /* pages and spans with live blocks, and blocks with mappings of their own */
     uint64_t allocated_objects; /* ever */
 };
+
+enum memprof_dump_region_kind {
+    MEMPROF_REGION_ANONYMOUS = 0,
+    MEMPROF_REGION_FILE = 1,        /* a file's pages, its own when written to */
+    MEMPROF_REGION_SHARED = 2,      /* with children of fork */
+    MEMPROF_REGION_SHARED_FILE = 3, /* or POSIX shared memory */
+    MEMPROF_REGION_STACK = 4,       /* in use as a thread's stack */
+};
+
+/* What the program has mapped by mmap or mremap, and the kernel says is there. In the order of
+ * addresses. */
+struct memprof_dump_region {
+    uint64_t start, end;
+    uint64_t rss_bytes; /* of these pages; MEMPROF_REGION_UNKNOWN: not known */
+    uint64_t age_ns;    /* since it was mapped, or moved or resized */
+    uint32_t stack;     /* index: by which */
+    uint32_t thread;    /* as in SAMPLES */
+    uint16_t kind;      /* enum memprof_dump_region_kind */
+    uint16_t access;    /* MEMPROF_MAP_*, as it was mapped */
+    uint32_t reserved;
+};
+
+#define MEMPROF_REGION_UNKNOWN UINT64_MAX
 
 #endif

@@ -236,9 +236,13 @@ static const struct mp_range *range_of(const struct mp_page *page) {
     return &mp_ranges[mp_arena_number(page) >> MP_NUMBER_SHIFT];
 }
 
+/* After a limit of addresses was met, parts of the ranges may be anybody's. */
+static _Atomic(bool) has_let_go;
+
 /* Addresses within a window that is ours stay ours: it lies where the kernel puts other mappings,
  * and one in the hole would pass for a block of the range's. */
 int mp_arena_unmap(const struct mp_page *page, uint32_t slices) {
+    atomic_store_explicit(&has_let_go, true, memory_order_relaxed);
     size_t size = (size_t)slices << MP_SLICE_SHIFT;
     if (!range_of(page)->reserved)
         return mp_sys_munmap(page->start, size);
@@ -259,6 +263,34 @@ void mp_arena_bind(void) {
                      (size_t)(range->limit - range->first) << MP_SLICE_SHIFT);
     }
     mp_lock_drop(&arena_lock);
+}
+
+static bool overlaps(uintptr_t start, uintptr_t end, uintptr_t low, uintptr_t high) {
+    return start < high && end > low;
+}
+
+static bool is_in_one_block(uintptr_t start, uintptr_t end) {
+    const struct mp_page *page = mp_arena_find_head(start);
+    return page && mp_page_kind(page) == MP_KIND_LARGE && start >= page->start &&
+           end <= page->start + ((uintptr_t)page->slices << MP_SLICE_SHIFT);
+}
+
+bool mp_arena_forbids(uintptr_t start, size_t size) {
+    uintptr_t end = start + size;
+    uint32_t ranges = atomic_load_explicit(&mp_range_count, memory_order_acquire);
+    if (end < start || atomic_load_explicit(&has_let_go, memory_order_relaxed))
+        return false;
+    for (uint32_t r = 0; r < ranges; r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        uint32_t limit = atomic_load_explicit(&range->limit, memory_order_acquire);
+        uint32_t entries = atomic_load_explicit(&range->meta_entries, memory_order_acquire);
+        if (overlaps(start, end, range->base + ((uintptr_t)range->first << MP_SLICE_SHIFT),
+                     range->base + ((uintptr_t)limit << MP_SLICE_SHIFT)))
+            return !is_in_one_block(start, end);
+        if (overlaps(start, end, (uintptr_t)range->meta, (uintptr_t)(range->meta + entries)))
+            return true;
+    }
+    return false;
 }
 
 struct mp_page *mp_arena_find(uintptr_t pointer) {

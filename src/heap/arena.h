@@ -45,6 +45,10 @@ int mp_arena_unmap(const struct mp_page *page, uint32_t slices);
  * has mapped something there. */
 int mp_arena_map_again(const struct mp_page *page, uint32_t slices);
 
+/* Must the program not map or unmap anything there? The heap's own memory is, but for one block
+ * that is a span: that is the program's, who may map a file over it. */
+bool mp_arena_forbids(uintptr_t start, size_t size);
+
 /* The entry of the slice that holds `pointer`, whatever its kind; NULL outside all ranges. */
 struct mp_page *mp_arena_find(uintptr_t pointer);
 

@@ -44,9 +44,13 @@ struct mp_hooks {
     void (*asked)(void);
     /* The clock has gone on by a step or more. In a slow section: no more than to ask. */
     void (*tick)(uint64_t now_ms);
-    /* The program has mapped or unmapped a region; perhaps in a signal handler. */
-    void (*mapped)(uintptr_t start, size_t size, int prot, int flags, int fd);
-    void (*unmapped)(uintptr_t start, size_t size);
+    /* The program has mapped a region, by a call of that return address; perhaps in a signal
+     * handler. */
+    void (*mapped)(uintptr_t start, size_t size, int prot, int flags, int fd, const void *caller);
+    /* It is about to unmap one, or to move it: before, since another thread may map there at once.
+     * What it was, for `remapped`. */
+    uint32_t (*unmapping)(uintptr_t start, size_t size);
+    void (*remapped)(uintptr_t start, size_t size, uint32_t what, const void *caller);
 };
 
 extern struct mp_hooks mp_hooks;

@@ -16,6 +16,7 @@ enum mp_lock_rank {
     MP_RANK_STACKS,       /* a new stack */
     MP_RANK_MODULES,      /* a new module */
     MP_RANK_LIVE,         /* a shard of the live samples; all of them at a fork, in order */
+    MP_RANK_REGIONS,      /* what the program has mapped */
     MP_RANK_MIRROR_SLOTS, /* places of samples in the black box */
     MP_RANK_BOX_GROWTH,   /* the black box grows */
     MP_RANK_FORK,         /* closes the gate: held across fork */

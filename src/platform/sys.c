@@ -123,6 +123,11 @@ void mp_sys_unblock(const uint64_t *before) {
     mp_arch_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)before, 0, sizeof *before, 0, 0);
 }
 
+long mp_sys_pread(int fd, void *buffer, size_t size, int64_t offset) {
+    MP_FAULT("pread");
+    return mp_arch_syscall(SYS_pread64, fd, (long)buffer, (long)size, offset, 0, 0);
+}
+
 long mp_sys_pwrite(int fd, const void *buffer, size_t size, int64_t offset) {
     MP_FAULT("pwrite");
     return mp_arch_syscall(SYS_pwrite64, fd, (long)buffer, (long)size, offset, 0, 0);

@@ -70,6 +70,7 @@ long mp_sys_wait_copy(long pid, int *status, int flags);
 /* Blocks every signal; the mask before is for mp_sys_unblock. */
 void mp_sys_block_all(uint64_t *before);
 void mp_sys_unblock(const uint64_t *before);
+long mp_sys_pread(int fd, void *buffer, size_t size, int64_t offset);
 long mp_sys_pwrite(int fd, const void *buffer, size_t size, int64_t offset);
 int mp_sys_rename(const char *from, const char *to);
 int mp_sys_unlink(const char *path);

@@ -11,6 +11,7 @@
 #include "platform/sys.h"
 #include "profile/live.h"
 #include "profile/peak.h"
+#include "profile/regions.h"
 #include "profile/sampler.h"
 #include "profile/series.h"
 #include "profile/stacks.h"
@@ -45,10 +46,10 @@ static bool is_table(const struct memprof_dump_map *map) {
 }
 
 /* A thread's control block stands at the upper end of its stack. */
-static bool is_thread_stack(const struct memprof_dump_map *map) {
+static bool is_thread_stack(uintptr_t start, uintptr_t end) {
     for (uint32_t n = mp_heap_count(); n > 0; n--) {
         const struct mp_heap *heap = mp_heap_by_number(n);
-        if (heap->state == MP_HEAP_LIVE && heap->owner >= map->start && heap->owner < map->end)
+        if (heap->state == MP_HEAP_LIVE && heap->owner >= start && heap->owner < end)
             return true;
     }
     return false;
@@ -69,7 +70,7 @@ static enum memprof_dump_map_kind kind_of(const struct memprof_dump_map *map, co
         return MEMPROF_MAP_HEAP;
     if (is_table(map))
         return MEMPROF_MAP_METADATA;
-    if (is_thread_stack(map))
+    if (is_thread_stack(map->start, map->end))
         return MEMPROF_MAP_STACK;
     if (mp_huge_peek_overlap(map->start, map->end))
         return MEMPROF_MAP_BLOCK;
@@ -199,6 +200,7 @@ static void fill_in(struct memprof_dump_process *process, const struct mp_census
     process->rss_bytes = mp_maps_resident(pid);
     uint64_t now_ns = mp_sys_now_ns(), peak_ns;
     process->peak_bytes = (uint64_t)((double)mp_peak_height(&peak_ns) / MP_BYTES_ONE);
+    process->regions_missed = mp_regions_missed();
     process->peak_age_ns = peak_ns && now_ns > peak_ns ? now_ns - peak_ns : 0;
 }
 
@@ -321,6 +323,76 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
     }
 }
 
+/* ---- regions ---- */
+
+#define PAGES_MOST ((uint64_t)1 << 18) /* that are looked at one by one */
+
+/* The kernel's mapping that is looked at, and what of the process's pages tells. */
+static struct {
+    const struct memprof_dump_map *map;
+    int pagemap; /* a descriptor, negative: none */
+    uint64_t now_ns;
+} reconciled;
+
+/* Resident bytes of a part of the mapping: other mappings of the program's may be in it, which the
+ * kernel has joined. */
+static uint64_t resident_of(uint64_t start, uint64_t end) {
+    static uint64_t entries[512];
+    const struct memprof_dump_map *map = reconciled.map;
+    uint64_t pages = (end - start) / OS_PAGE, present = 0;
+    if (map->rss_bytes == 0 || (start == map->start && end == map->end))
+        return map->rss_bytes;
+    if (reconciled.pagemap < 0 || pages > PAGES_MOST)
+        return MEMPROF_REGION_UNKNOWN;
+    for (uint64_t done = 0; done < pages;) {
+        uint64_t some = pages - done < 512 ? pages - done : 512;
+        long n = mp_sys_pread(reconciled.pagemap, entries, some * sizeof *entries,
+                              (int64_t)((start / OS_PAGE + done) * sizeof *entries));
+        if (n != (long)(some * sizeof *entries))
+            return MEMPROF_REGION_UNKNOWN;
+        for (uint64_t i = 0; i < some; i++)
+            present += entries[i] >> 63; /* the bit that says so */
+        done += some;
+    }
+    return present * OS_PAGE;
+}
+
+static void write_region(const struct mp_region *region, void *unused) {
+    const struct memprof_dump_map *map = reconciled.map;
+    uint64_t start = region->start > map->start ? region->start : map->start;
+    uint64_t end = region->end < map->end ? region->end : map->end;
+    (void)unused;
+    if (start >= end)
+        return;
+    const struct memprof_dump_region record = {
+        .start = start,
+        .end = end,
+        .rss_bytes = resident_of(start, end),
+        .age_ns = reconciled.now_ns > region->born_ns ? reconciled.now_ns - region->born_ns : 0,
+        .stack = mp_stacks_get(region->stack)->number,
+        .thread = region->thread,
+        .kind = is_thread_stack(start, end) ? MEMPROF_REGION_STACK : region->kind,
+        .access = region->access,
+    };
+    mp_writer_add(&record, sizeof record);
+}
+
+/* What there is no mapping of any more is left out: it went by a way that we do not see. */
+static void write_regions_of(struct memprof_dump_map *map, const char *path, void *unused) {
+    (void)path;
+    (void)unused;
+    reconciled.map = map;
+    mp_regions_each_in(map->start, map->end, write_region, NULL);
+}
+
+static void write_regions(long pid) {
+    reconciled.now_ns = mp_sys_precise_ns();
+    reconciled.pagemap = (int)mp_maps_open(pid, "pagemap");
+    mp_maps_each(pid, write_regions_of, NULL);
+    if (reconciled.pagemap >= 0)
+        mp_sys_close(reconciled.pagemap);
+}
+
 static void write_point(const struct memprof_dump_point *point) {
     mp_writer_add(point, sizeof *point);
 }
@@ -333,7 +405,7 @@ static void write_point(const struct memprof_dump_point *point) {
     } while (0)
 
 uint32_t mp_contents_sections(void) {
-    return mp_numa_is_several() ? 11 : 10;
+    return mp_numa_is_several() ? 12 : 11;
 }
 
 void mp_contents_write(struct memprof_dump_process *process, long pid) {
@@ -350,6 +422,7 @@ void mp_contents_write(struct memprof_dump_process *process, long pid) {
     WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
     WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
     WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
+    WRITE(MEMPROF_DUMP_REGIONS, struct memprof_dump_region, write_regions(pid));
     WRITE(MEMPROF_DUMP_SERIES, struct memprof_dump_point, mp_series_each(write_point));
     if (mp_numa_is_several())
         WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));

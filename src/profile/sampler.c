@@ -14,6 +14,7 @@
 #include "profile/live.h"
 #include "profile/mirror.h"
 #include "profile/peak.h"
+#include "profile/regions.h"
 #include "profile/stacks.h"
 #include "profile/unwind.h"
 #include "record/box.h"
@@ -48,27 +49,18 @@ bool mp_sampler_is_inside_sigsafe(void) {
     return here.inside != 0;
 }
 
-void mp_sampler_enter(void) {
+void mp_sampler_begin_change(bool sample) {
     here.inside++;
     atomic_signal_fence(memory_order_seq_cst);
-}
-
-void mp_sampler_leave(void) {
-    atomic_signal_fence(memory_order_seq_cst);
-    here.inside--;
-}
-
-/* A change of the tables, or more than one of a kind; `sample`: one is added. */
-static void begin_change(bool sample) {
-    mp_sampler_enter();
     if (here.inside == 1)
         here.undecided = mp_mirror_begin(sample);
 }
 
-static void end_change(void) {
+void mp_sampler_end_change(void) {
     if (here.inside == 1)
         mp_mirror_end(here.undecided);
-    mp_sampler_leave();
+    atomic_signal_fence(memory_order_seq_cst);
+    here.inside--;
 }
 
 /* ---- which blocks ---- */
@@ -141,10 +133,8 @@ static double weight_of(const struct mp_live *sample) {
 
 /* ---- what is kept of them ---- */
 
-/* The stack of the call that the thread is in; 0: no memory. */
-static uint32_t stack_here(void) {
+uint32_t mp_sampler_stack(const void *caller) {
     uint64_t frames[MP_DEPTH_MAX];
-    const void *caller = mp_misuse_called_from();
     struct mp_unwound unwound = mp_unwind(frames, depth, caller);
     if (!unwound.depth) {
         frames[0] = (uintptr_t)caller;
@@ -167,7 +157,7 @@ static uint32_t stack_here(void) {
 }
 
 static void record(struct mp_live *sample) {
-    sample->stack = stack_here();
+    sample->stack = mp_sampler_stack(mp_misuse_called_from());
     sample->slot = sample->stack ? mp_mirror_sample(sample) : 0;
     if (!sample->stack || !mp_live_add(sample)) {
         mp_mirror_gone(sample->slot);
@@ -179,8 +169,7 @@ static void record(struct mp_live *sample) {
     mp_peak_change(mp_tls.heap, (int64_t)bytes);
 }
 
-/* Threads that have to do with samples, numbered as they come, from 1. */
-static uint32_t this_thread(void) {
+uint32_t mp_sampler_thread(void) {
     static _Atomic(uint32_t) last;
     if (!here.thread)
         here.thread = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
@@ -198,7 +187,7 @@ static uint8_t bits_of(uint64_t number) {
 static void forget(const struct mp_live *sample, uint8_t flags) {
     mp_mirror_gone(sample->slot);
     uint64_t now = mp_sys_precise_ns();
-    if (sample->thread != this_thread())
+    if (sample->thread != mp_sampler_thread())
         flags |= MEMPROF_FREE_ELSEWHERE;
     mp_free_kind kind =
         mp_free_kind_of(sample->node, (uint16_t)mp_numa_number_here(),
@@ -218,7 +207,7 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .coin = usable,
         .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
         .born_ns = mp_sys_precise_ns(),
-        .thread = this_thread(),
+        .thread = mp_sampler_thread(),
         .node = mp_numa_number_here() & (MP_NUMA_NUMBERS - 1),
         .coarse = coarse_of_sample(mp_tls.heap, usable) & 31,
         .large = here.large,
@@ -229,21 +218,21 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
     }
-    begin_change(true);
+    mp_sampler_begin_change(true);
     record(&sample);
-    end_change();
+    mp_sampler_end_change();
 }
 
 static void freed(void *block) {
     struct mp_live sample, moved;
-    begin_change(false);
+    mp_sampler_begin_change(false);
     if (mp_live_take((uintptr_t)block, &sample)) {
         forget(&sample, here.moved_to ? MEMPROF_FREE_RESIZED : 0);
         if (here.moved_to &&
             mp_live_note_resizes((uintptr_t)here.moved_to, one_more(sample.resizes), &moved))
             mp_mirror_changed(&moved);
     }
-    end_change();
+    mp_sampler_end_change();
 }
 
 static void moving(void *to) {
@@ -251,7 +240,7 @@ static void moving(void *to) {
 }
 
 static void resizing(void *block) {
-    begin_change(true); /* ended by resized */
+    mp_sampler_begin_change(true); /* ended by resized */
     if (!mp_live_take((uintptr_t)block, &here.moving))
         here.moving.address = 0;
 }
@@ -277,12 +266,12 @@ static int resized(void *block, size_t size, size_t usable) {
         sample->coin = usable;
         sample->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
         sample->born_ns = mp_sys_precise_ns();
-        sample->thread = this_thread();
+        sample->thread = mp_sampler_thread();
         sample->resizes = one_more(sample->resizes);
         if (still)
             record(sample);
     }
-    end_change();
+    mp_sampler_end_change();
     return still;
 }
 
@@ -311,6 +300,7 @@ void mp_sampler_start(void) {
     mp_hooks.resizing = resizing;
     mp_hooks.resized = resized;
     mp_hooks.moving = moving;
+    mp_regions_start();
     mp_heap_arm();
 }
 
@@ -337,6 +327,7 @@ void mp_sampler_before_fork(void) {
     mp_stacks_before_fork();
     mp_modules_before_fork();
     mp_live_before_fork();
+    mp_regions_before_fork();
     mp_mirror_slots_before_fork();
     mp_box_before_fork();
 }
@@ -344,6 +335,7 @@ void mp_sampler_before_fork(void) {
 void mp_sampler_after_fork(bool child) {
     mp_box_after_fork(child);
     mp_mirror_slots_after_fork(child);
+    mp_regions_after_fork(child);
     mp_live_after_fork(child);
     mp_modules_after_fork(child);
     mp_stacks_after_fork(child);

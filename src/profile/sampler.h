@@ -30,9 +30,17 @@ void mp_sampler_get_counts(struct mp_sampler_counts *counts);
 /* Is this thread in the profiler now? A signal handler that finds so has to come back later. */
 bool mp_sampler_is_inside_sigsafe(void);
 
-/* For another part of the profiler: no sample is recorded in between; may nest. */
-void mp_sampler_enter(void);
-void mp_sampler_leave(void);
+/* Around a change of the profile's tables by this thread, which records no sample in between; may
+ * nest. `sample`: one is added (mirror.h). */
+void mp_sampler_begin_change(bool sample);
+void mp_sampler_end_change(void);
+
+/* The stack of this thread from a return address on, our own frames below it left out: a handle; 0:
+ * no memory. In a change. */
+uint32_t mp_sampler_stack(const void *caller);
+
+/* This thread's number: threads that have to do with samples are numbered as they come, from 1. */
+uint32_t mp_sampler_thread(void);
 
 /* All tables' locks, before the heap's gate is closed and after it is opened. */
 void mp_sampler_before_fork(void);

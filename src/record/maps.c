@@ -105,7 +105,7 @@ static int each_line(int fd, void (*take)(void *context, const char *line), void
     }
 }
 
-static long open_of(long pid, const char *file) {
+long mp_maps_open(long pid, const char *file) {
     char path[64];
     struct mp_text text;
     mp_text_init(&text, path, sizeof path);
@@ -118,7 +118,7 @@ int mp_maps_each(long pid, mp_maps_visitor *visit, void *context) {
     memset(&parser, 0, sizeof parser);
     parser.visit = visit;
     parser.context = context;
-    long fd = open_of(pid, "smaps");
+    long fd = mp_maps_open(pid, "smaps");
     if (fd < 0)
         fd = mp_sys_open("/proc/self/maps", O_RDONLY, 0);
     if (fd < 0)
@@ -193,7 +193,7 @@ int mp_maps_each_placed(mp_placed_visitor *visit, void *context) {
 uint64_t mp_maps_resident(long pid) {
     char line[128];
     uint64_t size, pages = 0;
-    long fd = open_of(pid, "statm");
+    long fd = mp_maps_open(pid, "statm");
     if (fd < 0)
         return 0;
     long n = mp_sys_read((int)fd, line, sizeof line - 1);

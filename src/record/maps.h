@@ -10,6 +10,9 @@
 /* `path` is valid during the call. `map->path` and `map->kind` are left for the callee. */
 typedef void mp_maps_visitor(struct memprof_dump_map *map, const char *path, void *context);
 
+/* Opens a file of /proc/PID; -errno. */
+long mp_maps_open(long pid, const char *file);
+
 /* Of the process `pid`, or where that is not to be had of this one (then without what is resident).
  * 0 or -errno. */
 int mp_maps_each(long pid, mp_maps_visitor *visit, void *context);

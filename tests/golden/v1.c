@@ -50,6 +50,7 @@ static uint8_t *golden(bool nodes, size_t *size) {
         .rss_bytes = 7340032,
         .peak_bytes = 9437184,
         .peak_age_ns = 20000000000,
+        .regions_missed = 1,
     };
     const struct memprof_dump_module modules[] = {
         {
@@ -283,6 +284,28 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .allocated_objects = 90000,
         },
     };
+    const struct memprof_dump_region regions[] = {
+        {
+            .start = 0x7ffff0000000,
+            .end = 0x7ffff0100000,
+            .rss_bytes = 65536,
+            .age_ns = 50000000000,
+            .stack = 1,
+            .thread = 1,
+            .kind = MEMPROF_REGION_ANONYMOUS,
+            .access = MEMPROF_MAP_READ | MEMPROF_MAP_WRITE,
+        },
+        {
+            .start = 0x7ffff0200000,
+            .end = 0x7ffff0201000,
+            .rss_bytes = MEMPROF_REGION_UNKNOWN,
+            .age_ns = 1000000000,
+            .stack = 2,
+            .thread = 2,
+            .kind = MEMPROF_REGION_SHARED_FILE,
+            .access = MEMPROF_MAP_READ | MEMPROF_MAP_SHARED,
+        },
+    };
     const struct build_section sections[] = {
         {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, nodes ? 0 : PROCESS_V1},
         build_texts_section(&texts),
@@ -295,6 +318,7 @@ static uint8_t *golden(bool nodes, size_t *size) {
         {MEMPROF_DUMP_NODES, sizeof *numa_nodes, COUNT(numa_nodes), numa_nodes, 0},
         {MEMPROF_DUMP_FREES, sizeof *frees, COUNT(frees), frees, 0},
         {MEMPROF_DUMP_SERIES, sizeof *points, COUNT(points), points, 0},
+        {MEMPROF_DUMP_REGIONS, sizeof *regions, COUNT(regions), regions, 0},
     };
     return build_dump(sections, nodes ? COUNT(sections) : MEMPROF_DUMP_MAPS, NULL, size);
 }

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 KINDS = {1: 'process', 2: 'strings', 3: 'modules', 4: 'frames', 5: 'stacks', 6: 'samples',
-         7: 'classes', 8: 'maps', 9: 'nodes', 10: 'frees', 11: 'series'}
+         7: 'classes', 8: 'maps', 9: 'nodes', 10: 'frees', 11: 'series', 12: 'regions'}
 
 PROCESS = ('time_ns start_time_ns uptime_ns pid parent_pid uid dump_number exe command host library '
            'rate seed unwinder depth page_size threads samples_taken samples_dropped pause_ns '
@@ -21,6 +21,7 @@ RECORDS = {
                            'allocated_bytes freed_objects freed_bytes'.split()),
     'samples': ('<6Q3I2H', 'serial address size coin rate age_ns stack thread node resizes '
                            'flags'.split()),
+    'regions': ('<4Q2I2HI', 'start end rss_bytes age_ns stack thread kind access reserved'.split()),
     'classes': ('<Q2I5Q', 'size kind reserved pages live_objects live_bytes free_objects '
                           'stranded_bytes'.split()),
     'maps': ('<6QI2H', 'start end file_offset rss_bytes dirty_bytes swap_bytes path kind '

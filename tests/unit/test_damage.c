@@ -83,6 +83,10 @@ START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
     FIELD(FREES, 0, free, node, 1024, "memory of node 1024 freed on node 0; they are below 1024");
     FIELD(FREES, 2, free, objects, 0xbff0000000000000, "not a number of objects");
     FIELD(FREES, 2, free, bytes, 0x7ff8000000000000, "not a number of bytes");
+    FIELD(REGIONS, 0, region, end, 0x7ffff0000000, "region 0 ends before it starts");
+    FIELD(REGIONS, 1, region, stack, 3, "stack 3 of 3");
+    FIELD(REGIONS, 1, region, kind, 5, "there is no kind 5 of regions");
+    FIELD(REGIONS, 0, region, reserved, 1, "a reserved field is not zero");
     FIELD(SERIES, 1, point, uptime_ns, 999999999, "point 1 is earlier than the one before");
 }
 END_TEST
@@ -221,6 +225,7 @@ static size_t empty_sections(struct build_section *sections) {
         [MEMPROF_DUMP_NODES] = sizeof(struct memprof_dump_node),
         [MEMPROF_DUMP_FREES] = sizeof(struct memprof_dump_free),
         [MEMPROF_DUMP_SERIES] = sizeof(struct memprof_dump_point),
+        [MEMPROF_DUMP_REGIONS] = sizeof(struct memprof_dump_region),
     };
     for (uint32_t kind = 1; kind < DUMP_KINDS; kind++)
         sections[kind - 1] = (struct build_section){kind, sizes[kind], 0, no_records, 0};

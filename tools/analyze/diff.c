@@ -138,6 +138,24 @@ static void add_peaks(struct sites *sites) {
     }
 }
 
+/* Resident bytes, or where they are not known, all of them. Nothing is estimated. */
+static void add_regions(struct sites *sites) {
+    const struct dump *dump = sites->dumps[SITE_NEW];
+    for (size_t i = 0; i < dump->region_count; i++) {
+        const struct memprof_dump_region *region = &dump->regions[i];
+        uint64_t size = region->end - region->start;
+        struct pile pile = {
+            .samples = 1,
+            .objects = 1,
+            .bytes =
+                (double)(region->rss_bytes == MEMPROF_REGION_UNKNOWN ? size : region->rss_bytes),
+        };
+        struct site *site = sites_of_stack(sites, SITE_NEW, region->stack);
+        pile_join(&site->live[SITE_NEW], &pile);
+        site->mapped_bytes += (double)size;
+    }
+}
+
 /* What is live and what was freed are known by node, where there are several. */
 static void add_totals_by_node(struct sites *sites) {
     const struct dump *dump = sites->dumps[SITE_NEW];
@@ -346,6 +364,9 @@ static void add_all(struct view *view) {
     case VIEW_PEAK:
         add_peaks(&view->sites);
         break;
+    case VIEW_MAPPED:
+        add_regions(&view->sites);
+        break;
     case VIEW_LIFETIMES:
         sites_add_lifetimes(&view->sites, SITE_NEW);
         if (by_node)
@@ -369,12 +390,13 @@ static int check_options(const struct view_options *options, struct tool_error *
     static const char *const names[] = {
         [VIEW_ALLOCATED] = "--allocated: what was allocated",
         [VIEW_PEAK] = "--peak: what was live at the peak",
+        [VIEW_MAPPED] = "--mapped: what was mapped",
         [VIEW_LIFETIMES] = "--lifetimes: what was freed",
     };
     bool by_class = options->by == SITE_BY_CLASS;
     if (options->of != VIEW_LIVE && by_class)
         return tool_fail(error, "%s is not known by class", names[options->of]);
-    if (options->of == VIEW_PEAK && options->by == SITE_BY_NODE)
+    if ((options->of == VIEW_PEAK || options->of == VIEW_MAPPED) && options->by == SITE_BY_NODE)
         return tool_fail(error, "%s is not known by node", names[options->of]);
     if (by_class && (options->focus || options->ignore))
         return tool_fail(error, "--focus and --ignore: size classes have no functions");

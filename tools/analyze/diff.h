@@ -24,6 +24,7 @@ enum view_of {
     VIEW_LIVE,
     VIEW_ALLOCATED, /* all since the start, freed or not */
     VIEW_PEAK,      /* what was live when the heap was at its highest */
+    VIEW_MAPPED,    /* what the program has mapped itself */
     VIEW_LIFETIMES, /* what was freed, and how long it had lived */
 };
 

@@ -58,6 +58,7 @@ struct site {
     struct pile changed[SITE_SIDES]; /* of these, what only the old has, and only the new */
     struct site_freed *freed;        /* by node: ever, in the order of `on` */
     size_t freed_count;
+    double mapped_bytes;              /* where regions are asked for: resident or not */
     struct site_lifetimes *lifetimes; /* where they are asked for; NULL: nothing was freed */
 
     /* What analyze/diff.c makes of it. Bytes as requested; by class, exact and as rounded. */

@@ -10,6 +10,7 @@ static const char help[] =
     "  --live               what was live when the dump was made (default)\n"
     "  --allocated          all that was allocated since the start, freed or not\n"
     "  --peak               what was live when the heap was at its highest\n"
+    "  --mapped             what the program has mapped by mmap: resident bytes\n"
     "  --lifetimes          what was freed, how long it lived, and who freed it\n"
     "  --by WHAT            stack (default), function, module, class, node\n"
     "  --focus RE           only where a function or a module's path matches\n"
@@ -21,13 +22,20 @@ static const char help[] =
     "  -o, --output FILE    write there\n"
     "  --help               show this\n";
 
-enum { OPTION_LIVE = VIEW_OPTION_OWN, OPTION_ALLOCATED, OPTION_PEAK, OPTION_LIFETIMES };
+enum {
+    OPTION_LIVE = VIEW_OPTION_OWN,
+    OPTION_ALLOCATED,
+    OPTION_PEAK,
+    OPTION_MAPPED,
+    OPTION_LIFETIMES
+};
 
 static const struct option long_options[] = {
     VIEW_OPTIONS,
     {"live", no_argument, NULL, OPTION_LIVE},
     {"allocated", no_argument, NULL, OPTION_ALLOCATED},
     {"peak", no_argument, NULL, OPTION_PEAK},
+    {"mapped", no_argument, NULL, OPTION_MAPPED},
     {"lifetimes", no_argument, NULL, OPTION_LIFETIMES},
     {0},
 };
@@ -49,6 +57,9 @@ int show_parse(int argc, char **argv, struct show_options *options, struct tool_
             break;
         case OPTION_PEAK:
             options->shared.view.of = VIEW_PEAK;
+            break;
+        case OPTION_MAPPED:
+            options->shared.view.of = VIEW_MAPPED;
             break;
         case OPTION_LIFETIMES:
             options->shared.view.of = VIEW_LIFETIMES;

@@ -316,6 +316,10 @@ static void set_records(struct dump *dump, uint32_t kind, const void *records, s
         dump->frees = records;
         dump->free_count = count;
         break;
+    case MEMPROF_DUMP_REGIONS:
+        dump->regions = records;
+        dump->region_count = count;
+        break;
     case MEMPROF_DUMP_SERIES:
         dump->points = records;
         dump->point_count = count;

@@ -51,6 +51,8 @@ struct dump {
     size_t free_count;
     const struct memprof_dump_point *points; /* none: an older file */
     size_t point_count;
+    const struct memprof_dump_region *regions; /* none: an older file */
+    size_t region_count;
     const char *strings; /* ends with a NUL; see dump_text */
     size_t strings_size;
     struct dump_box box;

@@ -56,6 +56,7 @@ static const struct dump_kind kinds[DUMP_KINDS] = {
     [MEMPROF_DUMP_NODES] = {"NODES", sizeof(struct memprof_dump_node), 72},
     [MEMPROF_DUMP_FREES] = {"FREES", sizeof(struct memprof_dump_free), 40},
     [MEMPROF_DUMP_SERIES] = {"SERIES", sizeof(struct memprof_dump_point), 56},
+    [MEMPROF_DUMP_REGIONS] = {"REGIONS", sizeof(struct memprof_dump_region), 48},
 };
 
 const struct dump_kind *dump_kind_find(uint32_t kind) {
@@ -282,10 +283,27 @@ static int check_series(const struct dump_check *check, const struct dump *dump)
     return 0;
 }
 
+static int check_regions(const struct dump_check *check, const struct dump *dump) {
+    enum { kind = MEMPROF_DUMP_REGIONS };
+    typedef struct memprof_dump_region region;
+    for (size_t i = 0; i < dump->region_count; i++) {
+        const region *r = &dump->regions[i];
+        if (r->start >= r->end)
+            return BAD(kind, i, region, end, "region %zu ends before it starts", i);
+        if (r->stack >= dump->stack_count)
+            return BAD(kind, i, region, stack, "stack %u of %zu", r->stack, dump->stack_count);
+        if (r->kind > MEMPROF_REGION_STACK)
+            return BAD(kind, i, region, kind, "there is no kind %u of regions", (unsigned)r->kind);
+        if (r->reserved != 0)
+            return BAD(kind, i, region, reserved, "a reserved field is not zero");
+    }
+    return 0;
+}
+
 int dump_check_records(const struct dump_check *check, const struct dump *dump) {
     static int (*const checks[])(const struct dump_check *, const struct dump *) = {
         check_strings, check_process, check_modules, check_frames, check_stacks, check_samples,
-        check_classes, check_maps,    check_nodes,   check_frees,  check_series,
+        check_classes, check_maps,    check_nodes,   check_frees,  check_series, check_regions,
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (checks[i](check, dump) != 0)

@@ -107,6 +107,8 @@ static void sites(FILE *stream, struct view *view) {
                     (long long)figures.old_bytes, (long long)figures.new_bytes);
         freed(stream, view, site);
         lifetimes(stream, view, site);
+        if (view->options.of == VIEW_MAPPED)
+            fprintf(stream, "\"mapped_bytes\":%lld,", (long long)tool_integer(site->mapped_bytes));
         frames(stream, view, site);
     }
     fputs("],\n", stream);

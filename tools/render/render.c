@@ -49,7 +49,7 @@ struct render_figures render_figures(const struct view *view, const struct site 
 }
 
 const char *render_of(const struct view *view) {
-    static const char *const names[] = {"live", "allocated", "peak", "lifetimes"};
+    static const char *const names[] = {"live", "allocated", "peak", "mapped", "lifetimes"};
     return names[view->options.of];
 }
 

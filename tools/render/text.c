@@ -180,6 +180,7 @@ static void head_of_one(const struct page *page) {
         [VIEW_LIVE] = "Who holds the live memory:",
         [VIEW_ALLOCATED] = "Allocated since the start, freed or not:",
         [VIEW_PEAK] = "Who held the memory at the peak:",
+        [VIEW_MAPPED] = "Mapped by the program itself (what is resident of it):",
         [VIEW_LIFETIMES] = "Freed since the start:",
     };
     const struct view *view = page->view;
@@ -409,12 +410,16 @@ static void site_of_two(const struct page *page, const struct site *site,
 static void site_of_one(const struct page *page, const struct site *site,
                         const struct frame_list *frames, double all) {
     struct render_figures figures = render_figures(page->view, site);
-    char a[TOOL_NUMBER];
+    char a[TOOL_NUMBER], b[TOOL_NUMBER];
     fprintf(page->stream, "\n%s", tool_bytes(a, (double)figures.bytes, false));
     interval(page, &figures, false);
     if (all > 0)
         fprintf(page->stream, "  %.1f %%", 100 * (double)figures.bytes / all);
-    fprintf(page->stream, "  %s objects  ", tool_count(a, (double)figures.objects, false));
+    if (page->view->options.of == VIEW_MAPPED)
+        fprintf(page->stream, " of %s  %s regions  ", tool_bytes(b, site->mapped_bytes, false),
+                tool_count(a, (double)figures.objects, false));
+    else
+        fprintf(page->stream, "  %s objects  ", tool_count(a, (double)figures.objects, false));
     title(page, site, frames);
     fputc('\n', page->stream);
 }
