@@ -65,6 +65,17 @@ static void *oracle_sample(struct mp_heap *heap, unsigned class, size_t size,
     return sample;
 }
 
+/* Nothing is taken from ordinary pages: mp_malloc_fast finds none of this thread's. */
+static void *small_sample(struct mp_heap *heap, unsigned class, size_t size) {
+    mp_slow_enter();
+    struct mp_block *block = mp_shared_sample(heap, class, NULL);
+    heap->bins[class].allocated += block != NULL;
+    leave();
+    if (block)
+        mp_hooks.sampled(block, block, size, mp_class_size(class));
+    return block;
+}
+
 static void *small_slow(struct mp_heap *heap, unsigned class, size_t size) {
     for (;;) {
         struct mp_page *page = mp_tls.page[class];
@@ -117,7 +128,8 @@ static void *alloc_class(unsigned class, size_t size) {
     if (MP_UNLIKELY(!heap))
         return NULL;
     if (class < MP_SMALL_CLASSES)
-        return small_slow(heap, class, size);
+        return MP_UNLIKELY(mp_hooks.every) ? small_sample(heap, class, size)
+                                           : small_slow(heap, class, size);
     return medium(heap, class, size, &fresh);
 }
 

@@ -22,6 +22,9 @@ struct mp_hooks {
     /* How many blocks of this class the heap hands out up to and including the next sample: 1 or
      * more, MP_NO_SAMPLE for none. Under locks of the heap: takes none itself. */
     uint32_t (*countdown)(struct mp_heap *heap, unsigned class);
+    /* Every block is a sample: none is counted down to, and small ones stand in pages of samples
+     * alone, without a twin. Set before mp_heap_arm, for good. */
+    bool every;
     /* A block above MP_MEDIUM_MAX is handed out, or has grown by this much: non-zero makes it a
      * sample. Whole pages. */
     int (*toss_large)(size_t bytes);

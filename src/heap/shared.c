@@ -186,7 +186,8 @@ struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct m
     mp_lock_take(&shard->lock);
     struct mp_block *block = alloc_locked(shard, heap->node, class, &page, &fresh);
     if (block) {
-        if (mp_twins_set(page, index_of(page, block), twin)) {
+        if (!twin || mp_twins_set(page, index_of(page, block), twin)) {
+            block->link_medium = 0;
             block->key = 0;
         } else { /* no memory for that: back, as it came */
             block->link_medium = (uint32_t)((uintptr_t)page->local_free - page->start);

@@ -47,7 +47,7 @@ bool mp_twins_set(struct mp_page *page, uint32_t index, struct mp_block *twin) {
 }
 
 struct mp_block *mp_twins_get(const struct mp_page *page, uint32_t index) {
-    return tables[page->twins]->twin[index];
+    return MP_UNLIKELY(!page->twins) ? NULL : tables[page->twins]->twin[index];
 }
 
 void mp_twins_drop(struct mp_page *page) {

@@ -11,6 +11,7 @@
 
 /* False: no memory. */
 bool mp_twins_set(struct mp_page *page, uint32_t index, struct mp_block *twin);
+/* NULL: it has none (mp_hooks.every). */
 struct mp_block *mp_twins_get(const struct mp_page *page, uint32_t index);
 
 /* The page is empty: its table, if it has one, is for others to use. */

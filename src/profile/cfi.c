@@ -459,15 +459,19 @@ static MP_NOINLINE struct mp_unwound capture_all(struct mp_cfi_registers *regist
 
 /* ---- from frame to frame, with the stack and frame pointers alone ---- */
 
+struct light {
+    uint64_t address, sp, fp; /* the first is within the call, or of the instruction under way */
+};
+
 /* Almost all frames are found from these two, and almost always all rows are in the cache. Then
  * nothing else needs to be read. Where that fails, everything is done again, with all registers:
  * false. What changes from frame to frame is in variables that have no address, so that no frame
  * waits for a store of the one before. */
-static MP_NOINLINE bool capture_light(const uint64_t *r, struct mp_unwinding unwinding,
+static MP_NOINLINE bool capture_light(struct light from, struct mp_unwinding unwinding,
                                       struct mp_unwound *unwound) {
     struct modules modules = {0};
     struct mp_stack stack;
-    uint64_t address = r[MP_ARCH_PC], sp = r[MP_ARCH_SP], fp = r[MP_ARCH_FP];
+    uint64_t address = from.address, sp = from.sp, fp = from.fp;
     mp_stack_enter(&stack, sp, true);
     unwound->flags = 0;
     for (;;) {
@@ -510,18 +514,53 @@ static MP_NOINLINE bool capture_light(const uint64_t *r, struct mp_unwinding unw
         }
     }
     unwound->depth = unwinding.depth;
-    mp_stack_leave(&stack, r[MP_ARCH_SP], sp);
+    mp_stack_leave(&stack, from.sp, sp);
     return true;
 }
 
+/* Our own frames keep frame pointers, which is how unwind=fp passes through them: two loads each
+ * instead of a row. To the frame that called us from `caller`; false: it is not found so, or not
+ * without asking for more of the stack. */
+MP_INLINE bool leave_own_frames(struct light *from, const void *caller) {
+    uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
+    struct mp_stack stack;
+    mp_stack_enter(&stack, fp, true);
+    for (unsigned i = 0; MP_ARCH_CALL_PUSHES && i < MP_UNWIND_OWN_FRAMES; i++) {
+        if (MP_STACK_UNALIGNED(fp) || !mp_stack_has(&stack, fp) || !mp_stack_has(&stack, fp + 8))
+            return false;
+        uintptr_t next = mp_stack_word(fp);
+        if (mp_stack_word(fp + 8) == (uintptr_t)caller) {
+            *from = (struct light){(uintptr_t)caller - 1, fp + 16, next};
+            return true;
+        }
+        if (next <= fp)
+            return false;
+        fp = next;
+    }
+    return false;
+}
+
+static MP_NOINLINE bool capture_from_caller(uint64_t *frames, unsigned max, const void *caller,
+                                            struct mp_unwound *unwound) {
+    struct light from;
+    if (MP_UNLIKELY(!caller) || MP_UNLIKELY(!leave_own_frames(&from, caller)))
+        return false;
+    struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, NULL);
+    mp_unwinding_add(&unwinding, (uintptr_t)caller);
+    return capture_light(from, unwinding, unwound);
+}
+
 MP_NOINLINE struct mp_unwound mp_cfi_capture(uint64_t *frames, unsigned max, const void *caller) {
-    struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, caller);
     struct mp_unwound unwound;
+    if (MP_LIKELY(capture_from_caller(frames, max, caller, &unwound)))
+        return unwound;
+    struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, caller);
     struct mp_cfi_registers registers; /* both begin here, in this function's own frame */
     mp_arch_registers(registers.r);
     registers.valid = VALID_AFTER_CALL;
     registers.exact = true;
-    if (MP_LIKELY(capture_light(registers.r, unwinding, &unwound)))
+    struct light from = {registers.r[MP_ARCH_PC], registers.r[MP_ARCH_SP], registers.r[MP_ARCH_FP]};
+    if (MP_LIKELY(capture_light(from, unwinding, &unwound)))
         return unwound;
     return capture_all(&registers, unwinding);
 }

@@ -293,6 +293,7 @@ void mp_sampler_start(void) {
     if (!rate)
         return;
     mp_unwind_start(mp_options.unwind);
+    mp_hooks.every = rate == 1 && !MP_ORACLE;
     mp_hooks.countdown = countdown;
     mp_hooks.toss_large = toss_large;
     mp_hooks.sampled = sampled;
