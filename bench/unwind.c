@@ -1,11 +1,13 @@
 /* What a capture of a stack of 20 frames costs, by backend: nanoseconds, hot (the same stack again
- * and again) and cold (8 MiB touched between, so that code, tables and cache come from memory).
+ * and again) and cold (8 MiB touched between, so that code, tables and cache come from memory); and
+ * the first one of a new thread.
  *   gcc -O2 -g -fno-omit-frame-pointer -Isrc -Iinclude bench/unwind.c \
- *       build/src/libmemprof_core.a -lunwind -o /tmp/bench-unwind && /tmp/bench-unwind
+ *       build/src/libmemprof_core.a -pthread -lunwind -o /tmp/bench-unwind && /tmp/bench-unwind
  * libunwind's own figure is unw_backtrace's, its quickest way, which needs no more than the program
  * linked with it; unwind=libunwind takes its steps one by one. */
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #define HOT    200000
 #define COLD   300
 #define RUNS   7
+#define FIRST  200 /* threads */
 
 enum how { CFI, FP, STEPS, BACKTRACE, HOWS };
 static const char *const names[] = {"cfi", "fp", "libunwind, by step", "unw_backtrace"};
@@ -65,8 +68,31 @@ static void measure(enum how how) {
     }
     qsort(hot, RUNS, sizeof *hot, compare);
     qsort(cold, COLD, sizeof *cold, compare);
-    printf("%-20s %3u frames   hot %7.1f ns   cold %7.0f ns\n", names[how], depth, hot[RUNS / 2],
+    printf("%-20s %3u frames   hot %7.1f ns   cold %7.0f ns", names[how], depth, hot[RUNS / 2],
            cold[COLD / 2]);
+}
+
+static void *time_first(void *how) {
+    static double took;
+    double start = now();
+    capture(*(enum how *)how);
+    took = now() - start;
+    return &took;
+}
+
+static void measure_first(enum how how) {
+    double first[FIRST];
+    for (int i = 0; i < FIRST; i++) {
+        pthread_t thread;
+        void *took;
+        if (pthread_create(&thread, NULL, time_first, &how) != 0)
+            exit(1);
+        pthread_join(thread, &took);
+        first[i] = *(double *)took;
+    }
+    qsort(first, FIRST, sizeof *first, compare);
+    printf("   first of a thread %5.1f us, at most %5.1f us\n", first[FIRST / 2] / 1000,
+           first[FIRST - 1] / 1000);
 }
 
 /* Frames of a few shapes, as programs have them. */
@@ -102,6 +128,7 @@ int main(void) {
         capture(how);
         unsigned base = depth + 1; /* with measure */
         descend((FRAMES - base) / 2, how);
+        measure_first(how);
     }
     return 0;
 }

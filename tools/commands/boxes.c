@@ -61,7 +61,9 @@ static bool look_at(const char *path, uid_t uid, uint64_t ticks, struct found_bo
     int fd = open_box(path, uid, O_RDONLY, &info);
     if (fd < 0)
         return false;
-    bool good = read_head(fd, &head) && (!ticks || head.start_ticks == ticks);
+    /* A process that had no /proc does not know when it began. */
+    bool good = read_head(fd, &head) &&
+                (!ticks || !head.start_ticks || head.start_ticks == ticks);
     if (good) {
         read_at(fd, &ended, sizeof ended, STATE_BYTE(ended));
         *began = head.start_ticks;
@@ -119,7 +121,7 @@ static bool is_dead(const struct found_box *box, uint64_t began) {
     struct process process;
     struct tool_error error;
     return process_look(box->pid, &process, &error) < 0 ? !process_lives(box->pid)
-                                                        : process.start_ticks != began;
+                                                        : began && process.start_ticks != began;
 }
 
 static void add_folder(struct list *list, const char *folder) {

@@ -127,8 +127,8 @@ static bool is_running(const struct memprof_box_head *head, uint64_t *rss) {
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     *rss = 0;
-    if (!at || sscanf(at, "%llu %*s %llu", &ticks, &pages) != 2 || ticks != head->start_ticks ||
-        !ticks)
+    if (!at || sscanf(at, "%llu %*s %llu", &ticks, &pages) != 2 ||
+        (head->start_ticks && ticks != head->start_ticks))
         return false;
     *rss = pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return true;
