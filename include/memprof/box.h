@@ -12,7 +12,7 @@
  *                   `used` when whole
  *   sums            the second part of STACKS and FREES: each number is added to by itself, and
  *                   `sum_check` too, so that it fits whenever nobody is in the midst of an addition
- *   slots           SAMPLES: `serial` is 0 while the slot is free or being written
+ *   slots           SAMPLES and REGIONS: `serial` or `start` is 0 while it is free or being written
  *
  * Numbers in it refer to what `used` counted before. It grows as a dump does (dump.h). */
 #ifndef MEMPROF_BOX_H
@@ -34,6 +34,7 @@ enum memprof_box_area {
     MEMPROF_BOX_STACKS,  /* struct memprof_box_stack */
     MEMPROF_BOX_FREES,   /* struct memprof_box_free */
     MEMPROF_BOX_SAMPLES, /* struct memprof_box_sample; none with rate 1 */
+    MEMPROF_BOX_REGIONS, /* struct memprof_box_region */
     MEMPROF_BOX_SERIES,  /* struct memprof_dump_point, checked: struct memprof_box_point */
     MEMPROF_BOX_AREAS
 };
@@ -145,6 +146,15 @@ struct memprof_box_sample {
     uint64_t born_ns; /* monotonic */
     uint32_t stack, thread, node;
     uint16_t resizes, flags;
+    uint64_t check; /* memprof_box_check of all before */
+};
+
+struct memprof_box_region {
+    uint64_t start, end;
+    uint64_t born_ns; /* monotonic */
+    uint32_t stack, thread;
+    uint16_t kind, access;
+    uint32_t reserved;
     uint64_t check; /* memprof_box_check of all before */
 };
 

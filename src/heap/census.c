@@ -106,7 +106,8 @@ MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void
     const struct mp_class *info = &mp_classes[page->class];
     struct mp_stats_class *class = &stats->classes[page->class];
     uint32_t carved = page->carved;
-    if (kind == MP_KIND_SAMPLES && !mp_hooks.every) { /* their twins are counted, in their ordinary pages */
+    if (kind == MP_KIND_SAMPLES &&
+        !mp_hooks.every) { /* their twins are counted, in their ordinary pages */
         stats->metadata_bytes += (uint64_t)carved * info->size;
         return;
     }

@@ -12,6 +12,7 @@
 #include "profile/about.h"
 #include "profile/live.h"
 #include "profile/peak.h"
+#include "profile/regions.h"
 #include "profile/sampler.h"
 #include "profile/series.h"
 #include "profile/stacks.h"
@@ -30,13 +31,16 @@ static struct {
     uint64_t frames, frees;   /* used */
 } mirrored;
 
-/* Slots that have been emptied, and how many have been in use at a time. Under the lock of slots.
- */
-static struct {
+/* Of an area of slots: those that have been emptied, and how many have been in use at a time. Under
+ * the lock of slots. */
+struct slots {
     uint32_t *empty;
     uint32_t count, room;
     uint32_t high;
-} slots;
+    enum memprof_box_area area;
+};
+static struct slots samples = {.area = MEMPROF_BOX_SAMPLES};
+static struct slots regions = {.area = MEMPROF_BOX_REGIONS};
 
 /* ---- sums ---- */
 
@@ -48,11 +52,11 @@ static void add(uint64_t *sum, uint64_t by) {
  * every block, the samples are the objects, and are left out. */
 static void add_sums(uint64_t *sums, uint64_t *check, unsigned first, uint64_t objects,
                      uint64_t bytes) {
-    uint64_t samples = mp_sampler_rate() != 1;
-    add(check, samples * memprof_box_sum_weight(first) +
+    uint64_t one = mp_sampler_rate() != 1;
+    add(check, one * memprof_box_sum_weight(first) +
                    objects * memprof_box_sum_weight(first + 1) +
                    bytes * memprof_box_sum_weight(first + 2));
-    if (samples)
+    if (one)
         add(&sums[first], 1);
     add(&sums[first + 1], objects);
     add(&sums[first + 2], bytes);
@@ -199,48 +203,72 @@ void mp_mirror_free(const struct mp_stack *stack, struct mp_stack_free *entry) {
         put_free(stack, entry);
 }
 
-/* ---- samples ---- */
+/* ---- slots ---- */
 
 /* One that is free, from 1; 0: there are no more. */
-static uint32_t take_slot(void) {
+static uint32_t take_slot(struct slots *slots) {
     mp_lock_take(&slots_lock);
-    uint32_t slot = slots.count ? slots.empty[--slots.count] : slots.high + 1;
-    if (slot > slots.high) {
-        if (mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1)) {
-            slots.high = slot;
-            mp_box_set_used(mp_box_state(), MEMPROF_BOX_SAMPLES, slot);
+    uint32_t slot = slots->count ? slots->empty[--slots->count] : slots->high + 1;
+    if (slot > slots->high) {
+        if (mp_box_at(slots->area, slot - 1)) {
+            slots->high = slot;
+            mp_box_set_used(mp_box_state(), slots->area, slot);
         } else {
             slot = 0;
         }
     }
     mp_lock_drop(&slots_lock);
+    if (!slot)
+        mp_box_lose();
     return slot;
 }
 
-static bool room_for_slot(void) {
-    if (slots.count < slots.room)
+static bool room_for_slot(struct slots *slots) {
+    if (slots->count < slots->room)
         return true;
-    uint32_t room = slots.room ? slots.room * 2 : 1024;
+    uint32_t room = slots->room ? slots->room * 2 : 1024;
     uint32_t *larger = mp_record_alloc(room * sizeof *larger);
     if (!larger)
         return false;
-    if (slots.count)
-        memcpy(larger, slots.empty, slots.count * sizeof *larger);
-    mp_record_free(slots.empty, slots.room * sizeof *larger);
-    slots.empty = larger;
-    slots.room = room;
+    if (slots->count)
+        memcpy(larger, slots->empty, slots->count * sizeof *larger);
+    mp_record_free(slots->empty, slots->room * sizeof *larger);
+    slots->empty = larger;
+    slots->room = room;
     return true;
 }
 
-static void give_slot(uint32_t slot) {
+static void give_slot(struct slots *slots, uint32_t slot) {
     mp_lock_take(&slots_lock);
-    if (room_for_slot())
-        slots.empty[slots.count++] = slot; /* else it is never used again */
+    if (room_for_slot(slots))
+        slots->empty[slots->count++] = slot; /* else it is never used again */
     mp_lock_drop(&slots_lock);
 }
 
-static void fill_slot(uint32_t slot, const struct mp_live *sample) {
-    struct memprof_box_sample *record = mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1);
+static void forget_slots(struct slots *slots) {
+    mp_record_free(slots->empty, slots->room * sizeof *slots->empty);
+    *slots = (struct slots){.area = slots->area};
+}
+
+/* A record begins with the word that says that it is there. It is stored last: whoever sees it sees
+ * the rest. */
+static void fill_record(struct slots *slots, uint32_t slot, const void *image, size_t size) {
+    uint64_t *record = mp_box_at(slots->area, slot - 1), first;
+    memcpy(&first, image, sizeof first);
+    memcpy(record + 1, (const uint64_t *)image + 1, size - sizeof first);
+    __atomic_store_n(record, first, __ATOMIC_RELEASE);
+}
+
+/* Before anything else is written there. */
+static void empty_record(struct slots *slots, uint32_t slot) {
+    uint64_t *record = mp_box_at(slots->area, slot - 1);
+    __atomic_store_n(record, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+/* ---- samples ---- */
+
+static void fill_sample(uint32_t slot, const struct mp_live *sample) {
     struct memprof_box_sample image = {
         .serial = sample->serial,
         .address = sample->address,
@@ -255,27 +283,15 @@ static void fill_slot(uint32_t slot, const struct mp_live *sample) {
         .flags = sample->large ? MEMPROF_SAMPLE_LARGE : 0,
     };
     image.check = memprof_box_check(&image, offsetof(struct memprof_box_sample, check));
-    memcpy((char *)record + sizeof record->serial, (char *)&image + sizeof image.serial,
-           sizeof image - sizeof image.serial);
-    /* release: whoever sees the serial sees the rest */
-    __atomic_store_n(&record->serial, image.serial, __ATOMIC_RELEASE);
-}
-
-static void empty_slot(uint32_t slot) {
-    struct memprof_box_sample *record = mp_box_at(MEMPROF_BOX_SAMPLES, slot - 1);
-    __atomic_store_n(&record->serial, 0, __ATOMIC_RELAXED);
-    /* before anything else is written there */
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    fill_record(&samples, slot, &image, sizeof image);
 }
 
 static uint32_t put_sample(const struct mp_live *sample) {
     if (mp_sampler_rate() == 1 || !mp_stacks_get(sample->stack)->mirror)
         return 0;
-    uint32_t slot = take_slot();
+    uint32_t slot = take_slot(&samples);
     if (slot)
-        fill_slot(slot, sample);
-    else
-        mp_box_lose();
+        fill_sample(slot, sample);
     return slot;
 }
 
@@ -289,15 +305,56 @@ uint32_t mp_mirror_sample(const struct mp_live *sample) {
 void mp_mirror_gone(uint32_t slot) {
     if (!slot || mp_box_standing() != MP_BOX_OPEN)
         return;
-    empty_slot(slot);
-    give_slot(slot);
+    empty_record(&samples, slot);
+    give_slot(&samples, slot);
 }
 
 void mp_mirror_changed(const struct mp_live *sample) {
     if (!sample->slot || mp_box_standing() != MP_BOX_OPEN)
         return;
-    empty_slot(sample->slot);
-    fill_slot(sample->slot, sample);
+    empty_record(&samples, sample->slot);
+    fill_sample(sample->slot, sample);
+}
+
+/* ---- regions ---- */
+
+static void fill_region(uint32_t slot, const struct mp_region *region) {
+    struct memprof_box_region image = {
+        .start = region->start,
+        .end = region->end,
+        .born_ns = region->born_ns,
+        .stack = mp_stacks_get(region->stack)->number,
+        .thread = region->thread,
+        .kind = region->kind,
+        .access = region->access,
+    };
+    image.check = memprof_box_check(&image, offsetof(struct memprof_box_region, check));
+    fill_record(&regions, slot, &image, sizeof image);
+}
+
+static uint32_t put_region(const struct mp_region *region) {
+    uint32_t slot = mp_stacks_get(region->stack)->mirror ? take_slot(&regions) : 0;
+    if (slot)
+        fill_region(slot, region);
+    return slot;
+}
+
+uint32_t mp_mirror_region(const struct mp_region *region) {
+    return mp_box_standing() == MP_BOX_OPEN ? put_region(region) : 0;
+}
+
+void mp_mirror_region_gone(uint32_t slot) {
+    if (!slot || mp_box_standing() != MP_BOX_OPEN)
+        return;
+    empty_record(&regions, slot);
+    give_slot(&regions, slot);
+}
+
+void mp_mirror_region_changed(const struct mp_region *region) {
+    if (!region->slot || mp_box_standing() != MP_BOX_OPEN)
+        return;
+    empty_record(&regions, region->slot);
+    fill_region(region->slot, region);
 }
 
 /* ---- the start ---- */
@@ -314,10 +371,11 @@ static void put_stack_and_frees(const struct mp_stack *each, void *unused) {
 static void put_all(void) {
     uint64_t when_ns;
     memset(&mirrored, 0, sizeof mirrored);
-    mp_record_free(slots.empty, slots.room * sizeof *slots.empty);
-    memset(&slots, 0, sizeof slots);
+    forget_slots(&samples);
+    forget_slots(&regions);
     mp_stacks_each(put_stack_and_frees, NULL);
     mp_live_set_slots(put_sample);
+    mp_regions_set_slots(put_region);
     uint64_t height = mp_peak_height(&when_ns);
     struct memprof_box_state *state = mp_box_state();
     state->begun_ns = mp_about_began_precisely_ns();

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct mp_live;
+struct mp_region;
 struct mp_stack;
 struct mp_stack_free;
 
@@ -46,6 +47,11 @@ uint32_t mp_mirror_sample(const struct mp_live *sample);
 /* The sample in the slot is no more, or has changed. */
 void mp_mirror_gone(uint32_t slot);
 void mp_mirror_changed(const struct mp_live *sample);
+
+/* A region that is there now: its slot, 0 if there is none; it is no more, or has other ends. */
+uint32_t mp_mirror_region(const struct mp_region *region);
+void mp_mirror_region_gone(uint32_t slot);
+void mp_mirror_region_changed(const struct mp_region *region);
 
 /* The lock of the start, which is the first of the profiler's, and the one of slots, of the last.
  */

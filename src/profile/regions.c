@@ -10,6 +10,7 @@
 #include "heap/thread.h"
 #include "platform/lock.h"
 #include "platform/sys.h"
+#include "profile/mirror.h"
 #include "profile/sampler.h"
 #include "record/memory.h"
 
@@ -130,12 +131,14 @@ static bool insert(struct place place, const struct mp_region *region) {
     memmove(&block->at[place.at + 1], &block->at[place.at],
             (block->count - place.at) * sizeof block->at[0]);
     block->at[place.at] = *region;
+    block->at[place.at].slot = mp_mirror_region(region);
     block->count++;
     return true;
 }
 
 static void remove_at(struct place place) {
     struct block *block = blocks[place.block];
+    mp_mirror_region_gone(block->at[place.at].slot);
     block->count--;
     memmove(&block->at[place.at], &block->at[place.at + 1],
             (block->count - place.at) * sizeof block->at[0]);
@@ -155,10 +158,12 @@ void mp_regions_cut(uintptr_t start, uintptr_t end) {
         bool has_rest = region->end > end;
         if (region->start < start) {
             region->end = start; /* it stays, before */
+            mp_mirror_region_changed(region);
             if (has_rest && !insert(find(end), &rest))
                 miss();
         } else if (has_rest) {
             region->start = end;
+            mp_mirror_region_changed(region);
         } else {
             remove_at(find(start));
         }
@@ -207,11 +212,13 @@ static struct mp_region here(uintptr_t start, size_t size, const void *caller) {
 }
 
 static void put(const struct mp_region *region) {
+    mp_sampler_begin_change(false);
     mp_lock_take(&regions_lock);
     bool good = region->stack && mp_regions_put(region);
     if (!good)
         mp_regions_cut(region->start, region->end);
     mp_lock_drop(&regions_lock);
+    mp_sampler_end_change();
     if (!good)
         miss();
 }
@@ -232,12 +239,14 @@ static uint32_t unmapping(uintptr_t start, size_t size) {
         miss();
         return 0;
     }
+    mp_sampler_begin_change(false);
     mp_lock_take(&regions_lock);
     const struct mp_region *region = at(find(start));
     bool known = region && region->start <= start;
     uint32_t what = known ? (uint32_t)region->kind << 16 | region->access : 0;
     mp_regions_cut(start, start + whole_pages(size));
     mp_lock_drop(&regions_lock);
+    mp_sampler_end_change();
     return what;
 }
 
@@ -269,6 +278,13 @@ void mp_regions_each_in(uintptr_t start, uintptr_t end,
                 return;
             visit(&block->at[place.at], context);
         }
+    }
+}
+
+void mp_regions_set_slots(uint32_t (*give)(const struct mp_region *region)) {
+    for (uint32_t b = 0; b < block_count; b++) {
+        for (uint32_t i = 0; i < blocks[b]->count; i++)
+            blocks[b]->at[i].slot = give(&blocks[b]->at[i]);
     }
 }
 

@@ -16,6 +16,7 @@ struct mp_region {
     uintptr_t start, end;
     uint64_t born_ns;
     uint32_t stack;  /* handle */
+    uint32_t slot;   /* in the black box; 0: none */
     uint32_t thread; /* the number of the one that mapped it: sampler.c */
     uint16_t kind;   /* enum memprof_dump_region_kind */
     uint16_t access; /* MEMPROF_MAP_*, as it was mapped */
@@ -30,6 +31,9 @@ void mp_regions_each_in(uintptr_t start, uintptr_t end,
                         void *context);
 /* Calls that were not recorded. */
 uint64_t mp_regions_missed(void);
+
+/* Each gets the slot that is given to it; while nobody else changes any. */
+void mp_regions_set_slots(uint32_t (*give)(const struct mp_region *region));
 
 /* ---- for tests ---- */
 

@@ -42,6 +42,7 @@ static const struct {
     [MEMPROF_BOX_STACKS] = {sizeof(struct memprof_box_stack), 48 * MIB},
     [MEMPROF_BOX_FREES] = {sizeof(struct memprof_box_free), 24 * MIB},
     [MEMPROF_BOX_SAMPLES] = {sizeof(struct memprof_box_sample), 96 * MIB},
+    [MEMPROF_BOX_REGIONS] = {sizeof(struct memprof_box_region), 8 * MIB},
     [MEMPROF_BOX_SERIES] = {sizeof(struct memprof_box_point), 256 * KIB},
 };
 

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 
-AREAS = 7
+AREAS = 8
 HEAD_PLACES = 32  # magic, version, head_size, file_size, start_ticks
 MASK = (1 << 64) - 1
 

@@ -62,8 +62,7 @@ static bool look_at(const char *path, uid_t uid, uint64_t ticks, struct found_bo
     if (fd < 0)
         return false;
     /* A process that had no /proc does not know when it began. */
-    bool good = read_head(fd, &head) &&
-                (!ticks || !head.start_ticks || head.start_ticks == ticks);
+    bool good = read_head(fd, &head) && (!ticks || !head.start_ticks || head.start_ticks == ticks);
     if (good) {
         read_at(fd, &ended, sizeof ended, STATE_BYTE(ended));
         *began = head.start_ticks;

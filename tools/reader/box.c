@@ -72,6 +72,7 @@ static const struct {
     [MEMPROF_BOX_STACKS] = {"STACKS", sizeof(struct memprof_box_stack)},
     [MEMPROF_BOX_FREES] = {"FREES", sizeof(struct memprof_box_free)},
     [MEMPROF_BOX_SAMPLES] = {"SAMPLES", sizeof(struct memprof_box_sample)},
+    [MEMPROF_BOX_REGIONS] = {"REGIONS", sizeof(struct memprof_box_region)},
     [MEMPROF_BOX_SERIES] = {"SERIES", sizeof(struct memprof_box_point)},
 };
 
@@ -227,6 +228,47 @@ static int read_samples(struct reading *r) {
         };
     }
     r->box->counts[MEMPROF_DUMP_SAMPLES] = count;
+    free(from);
+    return result;
+}
+
+static bool region_fits(const struct memprof_box_region *region) {
+    return !region->start ||
+           region->check == memprof_box_check(region, offsetof(struct memprof_box_region, check));
+}
+
+static int by_start(const void *a, const void *b) {
+    const struct memprof_dump_region *x = a, *y = b;
+    return (x->start > y->start) - (x->start < y->start);
+}
+
+/* What is resident nobody can say. */
+static int read_regions(struct reading *r) {
+    size_t used, count = 0;
+    struct memprof_box_region *from = read_area(r, MEMPROF_BOX_REGIONS, &used);
+    struct memprof_dump_region *to = from ? keep(r, MEMPROF_DUMP_REGIONS, used, sizeof *to) : NULL;
+    int result = to ? 0 : -1;
+    for (size_t i = 0; i < used && result == 0; i++) {
+        for (int attempt = 0; !region_fits(&from[i]) && result == 0; attempt++)
+            result = attempt < r->patience ? again(r, MEMPROF_BOX_REGIONS, i, &from[i], attempt)
+                                           : damaged(r, MEMPROF_BOX_REGIONS, i);
+        if (result != 0 || !from[i].start)
+            continue;
+        note_time(r, from[i].born_ns);
+        to[count++] = (struct memprof_dump_region){
+            .start = from[i].start,
+            .end = from[i].end,
+            .rss_bytes = MEMPROF_REGION_UNKNOWN,
+            .age_ns = from[i].born_ns, /* made an age at the end */
+            .stack = from[i].stack,
+            .thread = from[i].thread,
+            .kind = from[i].kind,
+            .access = from[i].access,
+        };
+    }
+    if (count)
+        qsort(to, count, sizeof *to, by_start);
+    r->box->counts[MEMPROF_DUMP_REGIONS] = count;
     free(from);
     return result;
 }
@@ -451,6 +493,9 @@ static void make_ages(struct reading *r) {
     struct memprof_dump_sample *samples = r->box->records[MEMPROF_DUMP_SAMPLES];
     for (size_t i = 0; i < r->box->counts[MEMPROF_DUMP_SAMPLES]; i++)
         samples[i].age_ns = r->now_ns - samples[i].age_ns;
+    struct memprof_dump_region *regions = r->box->records[MEMPROF_DUMP_REGIONS];
+    for (size_t i = 0; i < r->box->counts[MEMPROF_DUMP_REGIONS]; i++)
+        regions[i].age_ns = r->now_ns - regions[i].age_ns;
 }
 
 /* Each after what refers to it. */
@@ -465,9 +510,10 @@ int box_read(struct box *box, int fd, const struct dump_check *check) {
         return -1;
     box->about.is_running = is_running(&r.head, &r.rss);
     r.patience = box->about.is_running ? PATIENCE : PATIENCE_WITH_THE_DEAD;
-    if (read_samples(&r) != 0 || read_frees(&r) != 0 || read_stacks(&r) != 0 ||
-        read_modules(&r) != 0 || read_texts(&r) != 0 || read_series(&r) != 0 ||
-        make_process(&r) != 0 || !keep(&r, MEMPROF_DUMP_MAPS, 0, sizeof(struct memprof_dump_map)))
+    if (read_samples(&r) != 0 || read_regions(&r) != 0 || read_frees(&r) != 0 ||
+        read_stacks(&r) != 0 || read_modules(&r) != 0 || read_texts(&r) != 0 ||
+        read_series(&r) != 0 || make_process(&r) != 0 ||
+        !keep(&r, MEMPROF_DUMP_MAPS, 0, sizeof(struct memprof_dump_map)))
         return -1;
     make_ages(&r);
     box->about.is_box = true;
