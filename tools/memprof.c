@@ -48,7 +48,8 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
         }
         return show_it(box.path, options);
     }
-    bool has_box = boxes_of_process(&process, &box), stopped = process.state == 'T';
+    bool has_box = process.has_library && boxes_of_process(&process, &box),
+         stopped = process.state == 'T';
     snprintf(path, sizeof path, "/tmp/memprof-show.%d.%d.heap", (int)pid, (int)getpid());
     if ((stopped && has_box) ||
         ask_dump(pid, path, has_box ? PATIENCE_S : 60, written, &error) < 0) {

@@ -49,9 +49,10 @@ struct memprof_box_place {
 struct memprof_box_head {
     uint8_t magic[8];
     uint32_t version;
-    uint32_t head_size;   /* of this struct */
-    uint64_t file_size;   /* most of it a hole */
-    uint64_t start_ticks; /* when the process began: field 22 of /proc/PID/stat; 0: not known */
+    uint32_t head_size;     /* of this struct */
+    uint64_t file_size;     /* most of it a hole */
+    uint64_t start_ticks;   /* when the process began: field 22 of /proc/PID/stat; 0: not known */
+    uint64_t pid_namespace; /* inode of that in which `pid` is its number; 0: not known */
     struct memprof_box_place areas[MEMPROF_BOX_AREAS];
     struct memprof_dump_process process; /* what is known from the start; texts are in TEXTS */
     uint64_t check;                      /* memprof_box_check of all before */

@@ -43,6 +43,9 @@ struct mp_hooks {
     /* What this thread frees now, if it is a sample, has been moved there by realloc; NULL: no more
      * of that. */
     void (*moving)(void *to);
+    /* The system has no more addresses: whoever has some that are not in use gives them back. Under
+     * locks of the heap. */
+    void (*squeezed)(void);
     /* See mp_hooks_ask_sigsafe. Outside all locks and slow sections. */
     void (*asked)(void);
     /* The clock has gone on by a step or more. In a slow section: no more than to ask. */

@@ -316,6 +316,8 @@ static struct mp_page *find_span(struct pool *pool, unsigned node, uint32_t slic
     if (page)
         return page;
     let_go(pool);
+    if (mp_hooks.squeezed)
+        mp_hooks.squeezed();
     page = mp_spans_find(&pool->spans, MP_GONE, slices);
     return page ? page : grow(pool, node, slices);
 }

@@ -65,6 +65,24 @@ MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, l
     return ret;
 }
 
+/* The text of a function `syscall` as libc has it, but that calls `filter` for calls that may set a
+ * filter of system calls (seccomp, and prctl with PR_SET_SECCOMP). In assembly, since the caller
+ * may have passed no seventh argument: what is in its place is the caller's own, and must not be
+ * written to, nor may a frame stand between for a call that comes back twice. */
+#define MP_ARCH_SYSCALL_FUNCTION(name, filter)                                                     \
+    __asm__(".text\n\t.p2align 4\n\t.globl " name "\n\t.type " name ", @function\n" name ":\n\t"   \
+            ".cfi_startproc\n\t"                                                                   \
+            "cmpq $317, %rdi\n\tje 1f\n\t"                                                         \
+            "cmpq $157, %rdi\n\tjne 2f\n\tcmpq $22, %rsi\n\tje 1f\n"                               \
+            "2:\n\tmovq %rdi, %rax\n\tmovq %rsi, %rdi\n\tmovq %rdx, %rsi\n\tmovq %rcx, %rdx\n\t"   \
+            "movq %r8, %r10\n\tmovq %r9, %r8\n\tmovq 8(%rsp), %r9\n\tsyscall\n\t"                  \
+            "cmpq $-4095, %rax\n\tjae 3f\n\tret\n"                                                 \
+            "1:\n\tjmp " filter "\n"                                                               \
+            "3:\n\tnegq %rax\n\tpushq %rax\n\t.cfi_adjust_cfa_offset 8\n\t"                        \
+            "call __errno_location@PLT\n\tpopq %rdx\n\t.cfi_adjust_cfa_offset -8\n\t"              \
+            "movl %edx, (%rax)\n\tmovq $-1, %rax\n\tret\n\t"                                       \
+            ".cfi_endproc\n\t.size " name ", . - " name "\n")
+
 MP_INLINE void mp_arch_pause(void) {
     __builtin_ia32_pause();
 }
@@ -142,6 +160,21 @@ MP_INLINE long mp_arch_syscall(long n, long a, long b, long c, long d, long e, l
                      : "memory");
     return x0;
 }
+
+/* See above. */
+#define MP_ARCH_SYSCALL_FUNCTION(name, filter)                                                     \
+    __asm__(".text\n\t.p2align 4\n\t.globl " name "\n\t.type " name ", %function\n" name ":\n\t"   \
+            ".cfi_startproc\n\t"                                                                   \
+            "cmp x0, #277\n\tb.eq 1f\n\t"                                                          \
+            "cmp x0, #167\n\tb.ne 2f\n\tcmp x1, #22\n\tb.eq 1f\n"                                  \
+            "2:\n\tmov x8, x0\n\tmov x0, x1\n\tmov x1, x2\n\tmov x2, x3\n\tmov x3, x4\n\t"         \
+            "mov x4, x5\n\tmov x5, x6\n\tsvc #0\n\tcmn x0, #4095\n\tb.cs 3f\n\tret\n"              \
+            "1:\n\tb " filter "\n"                                                                 \
+            "3:\n\tneg x0, x0\n\tstp x29, x30, [sp, #-32]!\n\t.cfi_adjust_cfa_offset 32\n\t"       \
+            ".cfi_offset 30, -24\n\tstr x0, [sp, #16]\n\tbl __errno_location\n\t"                  \
+            "ldr x1, [sp, #16]\n\tstr w1, [x0]\n\tldp x29, x30, [sp], #32\n\t"                     \
+            ".cfi_adjust_cfa_offset -32\n\tmov x0, #-1\n\tret\n\t"                                 \
+            ".cfi_endproc\n\t.size " name ", . - " name "\n")
 
 MP_INLINE void mp_arch_pause(void) {
     __asm__ volatile("yield");

@@ -18,7 +18,6 @@ enum mp_lock_rank {
     MP_RANK_LIVE,         /* a shard of the live samples; all of them at a fork, in order */
     MP_RANK_REGIONS,      /* what the program has mapped */
     MP_RANK_MIRROR_SLOTS, /* places of samples in the black box */
-    MP_RANK_BOX_GROWTH,   /* the black box grows */
     MP_RANK_FORK,         /* closes the gate: held across fork */
     MP_RANK_REVIVE,       /* pages of threads lost in a fork */
     MP_RANK_HEAPS,        /* the table of thread heaps */
@@ -27,6 +26,7 @@ enum mp_lock_rank {
     MP_RANK_POOL,         /* a node's free slices */
     MP_RANK_ARENA,        /* the growth of the address ranges */
     MP_RANK_TWINS,        /* tables of samples */
+    MP_RANK_BOX_GROWTH,   /* the black box grows, or gives addresses back */
     MP_RANK_META,         /* memory for our own structures */
 };
 

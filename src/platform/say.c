@@ -189,6 +189,8 @@ const char *mp_say_reason(int error) {
         return "name too long";
     case ENOMEM:
         return "no memory to spare, or none within the memory cgroup's limit";
+    case ENOTSUP:
+        return "not on a file system in memory (tmpfs)";
     case ELOOP:
         return "a symbolic link";
     default:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -77,6 +78,10 @@ int mp_sys_madvise(uintptr_t start, size_t size, int advice) {
 int mp_sys_mprotect(uintptr_t start, size_t size, int prot) {
     MP_FAULT("mprotect");
     return (int)mp_arch_syscall(SYS_mprotect, (long)start, (long)size, prot, 0, 0, 0);
+}
+
+int mp_sys_munlock(uintptr_t start, size_t size) {
+    return (int)mp_arch_syscall(SYS_munlock, (long)start, (long)size, 0, 0, 0, 0);
 }
 
 int mp_sys_mbind(uintptr_t start, size_t size, int policy, const uint64_t *nodes, size_t bits) {
@@ -189,9 +194,10 @@ int mp_sys_ftruncate(int fd, uint64_t size) {
     return (int)mp_arch_syscall(SYS_ftruncate, fd, (long)size, 0, 0, 0, 0);
 }
 
-uint64_t mp_sys_space(int fd) {
+uint64_t mp_sys_space(int fd, bool *is_tmpfs) {
     struct statfs info;
     long error = mp_arch_syscall(SYS_fstatfs, fd, (long)&info, 0, 0, 0, 0);
+    *is_tmpfs = !error && info.f_type == TMPFS_MAGIC;
     return error ? 0 : (uint64_t)info.f_blocks * (uint64_t)info.f_bsize;
 }
 

@@ -20,6 +20,7 @@ static inline int mp_sys_failed(uintptr_t result) {
 int mp_sys_munmap(uintptr_t start, size_t size);
 int mp_sys_madvise(uintptr_t start, size_t size, int advice);
 int mp_sys_mprotect(uintptr_t start, size_t size, int prot);
+int mp_sys_munlock(uintptr_t start, size_t size);
 
 /* The program's own calls, passed on: fault injection leaves them alone. */
 uintptr_t mp_sys_host_mmap(uintptr_t hint, size_t size, int prot, int flags, int fd,
@@ -86,8 +87,8 @@ int mp_sys_look(int fd, struct mp_file *file);
 int mp_sys_owner(int fd, uint32_t *uid);
 int mp_sys_mkdir(const char *path, int mode);
 int mp_sys_ftruncate(int fd, uint64_t size);
-/* Bytes of the file system that the file is on, or 0. */
-uint64_t mp_sys_space(int fd);
+/* Bytes of the file system that the file is on, or 0; and is that in memory alone? */
+uint64_t mp_sys_space(int fd, bool *is_tmpfs);
 /* The limit that holds now (RLIMIT_*); UINT64_MAX: none. */
 uint64_t mp_sys_limit(int resource);
 /* Entries of an open directory, as getdents64 gives them. */

@@ -3,32 +3,28 @@
  * makes its black box. After a filter that may end it for a call it keeps to the few of sys.h.
  * Before a limit of addresses it gives those back that the black box might grow into. Who makes
  * these system calls by other means than libc's functions is not noticed.
- *
- * syscall is passed on as a jump, which every build of the object has (-O2): a call that comes back
- * twice, vfork, would find a frame of ours gone. */
+ */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "platform/arch.h"
-#include "platform/elf.h"
+#include "platform/lock.h"
 #include "platform/sys.h"
 #include "preload/preload.h"
+#include "profile/about.h"
 #include "profile/mirror.h"
 #include "profile/sampler.h"
 #include "record/box.h"
 
-typedef long syscall_function(long n, long a, long b, long c, long d, long e, long f);
-
-/* The name that programs use; as they declare it, it has no fixed arguments. */
-MP_EXPORT syscall_function mp_confine_syscall __asm__("syscall");
+long mp_confine_filter(long n, long a, long b, long c, long d, long e);
 MP_EXPORT int prctl(int option, ...);
 MP_EXPORT int chroot(const char *path);
+MP_EXPORT int mlockall(int flags);
 MP_EXPORT int mp_confine_setrlimit(int resource, const struct rlimit *limit) __asm__("setrlimit");
 MP_EXPORT int mp_confine_setrlimit64(int resource,
                                      const struct rlimit *limit) __asm__("setrlimit64");
@@ -37,19 +33,13 @@ MP_EXPORT int mp_confine_prlimit(int pid, int resource, const struct rlimit *lim
 MP_EXPORT int mp_confine_prlimit64(int pid, int resource, const struct rlimit *limit,
                                    struct rlimit *old) __asm__("prlimit64");
 
-static syscall_function *_Atomic real_syscall;
-
-static MP_COLD syscall_function *find_real(void) {
-    union {
-        const void *object;
-        syscall_function *function;
-    } found = {mp_elf_find_next("syscall")};
-    real_syscall = found.function;
-    return found.function;
+/* A child of vfork has its parent's memory, and is not meant by it. */
+static bool is_this_process(void) {
+    return mp_active && mp_sys_getpid() == mp_about_pid();
 }
 
 static void prepare(void) {
-    if (mp_active && mp_sampler_rate() && !mp_sampler_is_inside_sigsafe())
+    if (is_this_process() && mp_sampler_rate() && !mp_sampler_is_inside_sigsafe() && !mp_lock_held)
         mp_mirror_make();
 }
 
@@ -92,32 +82,25 @@ static bool is_harmless(long n, long a, long b, long c) {
            !may_kill((const struct sock_fprog *)c);
 }
 
-/* Before the filter is there: other threads are under it at once, perhaps. */
-static MP_COLD long filter(long n, long a, long b, long c, long d, long e) {
-    bool before = mp_sys_confined;
-    prepare();
-    mp_sys_confined = before || !is_harmless(n, a, b, c);
-    long result = mp_arch_syscall(n, a, b, c, d, e, 0);
-    if (result < 0)
-        mp_sys_confined = before;
-    return result_of(result);
-}
-
 static bool is_filter(long n, long a) {
     return (n == SYS_seccomp && (a == SECCOMP_SET_MODE_STRICT || a == SECCOMP_SET_MODE_FILTER)) ||
            (n == SYS_prctl && a == PR_SET_SECCOMP);
 }
 
-long mp_confine_syscall(long n, long a, long b, long c, long d, long e, long f) {
-    syscall_function *real = atomic_load_explicit(&real_syscall, memory_order_relaxed);
-    if (MP_UNLIKELY(is_filter(n, a)))
-        return filter(n, a, b, c, d, e);
-    if (MP_UNLIKELY(!real) && !(real = find_real())) {
-        errno = ENOSYS;
-        return -1;
+/* Before the filter is there: other threads are under it at once, perhaps. */
+MP_COLD long mp_confine_filter(long n, long a, long b, long c, long d, long e) {
+    bool before = mp_sys_confined, ours = is_filter(n, a) && is_this_process();
+    if (ours) {
+        prepare();
+        mp_sys_confined = before || !is_harmless(n, a, b, c);
     }
-    return real(n, a, b, c, d, e, f);
+    long result = mp_arch_syscall(n, a, b, c, d, e, 0);
+    if (ours && result < 0)
+        mp_sys_confined = before;
+    return result_of(result);
 }
+
+MP_ARCH_SYSCALL_FUNCTION("syscall", "mp_confine_filter");
 
 int prctl(int option, ...) {
     long arguments[4];
@@ -127,8 +110,8 @@ int prctl(int option, ...) {
         arguments[i] = va_arg(list, long);
     va_end(list);
     if (option == PR_SET_SECCOMP)
-        return (int)filter(SYS_prctl, option, arguments[0], arguments[1], arguments[2],
-                           arguments[3]);
+        return (int)mp_confine_filter(SYS_prctl, option, arguments[0], arguments[1], arguments[2],
+                                      arguments[3]);
     return (int)result_of(mp_arch_syscall(SYS_prctl, option, arguments[0], arguments[1],
                                           arguments[2], arguments[3], 0));
 }
@@ -138,10 +121,21 @@ int chroot(const char *path) {
     return (int)result_of(mp_arch_syscall(SYS_chroot, (long)path, 0, 0, 0, 0, 0));
 }
 
+static void give_back(bool leaves_room) {
+    if (is_this_process() && mp_box_standing() == MP_BOX_OPEN && !mp_lock_held)
+        mp_box_give_back(leaves_room);
+}
+
+/* Addresses count as if they were memory then. */
+int mlockall(int flags) {
+    give_back(false);
+    return (int)result_of(mp_arch_syscall(SYS_mlockall, flags, 0, 0, 0, 0, 0));
+}
+
 int mp_confine_prlimit(int pid, int resource, const struct rlimit *limit, struct rlimit *old) {
-    if (limit && resource == RLIMIT_AS && mp_box_standing() == MP_BOX_OPEN &&
+    if (limit && resource == RLIMIT_AS && limit->rlim_cur != RLIM_INFINITY &&
         (pid == 0 || pid == mp_sys_getpid()))
-        mp_box_give_back();
+        give_back(true);
     return (int)result_of(
         mp_arch_syscall(SYS_prlimit64, pid, resource, (long)limit, (long)old, 0, 0));
 }

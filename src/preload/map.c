@@ -11,6 +11,7 @@
 #include "heap/arena.h"
 #include "heap/hooks.h"
 #include "platform/arch.h"
+#include "platform/lock.h"
 #include "platform/say.h"
 #include "platform/sys.h"
 #include "preload/preload.h"
@@ -49,6 +50,10 @@ static void *map(void *address, size_t size, int prot, int flags, int fd, int64_
         return MAP_FAILED;
     }
     uintptr_t got = mp_sys_host_mmap((uintptr_t)address, size, prot, flags, fd, offset);
+    if (MP_UNLIKELY(got == (uintptr_t)-ENOMEM) && mp_hooks.squeezed && !mp_lock_held) {
+        mp_hooks.squeezed(); /* a limit that was set from outside */
+        got = mp_sys_host_mmap((uintptr_t)address, size, prot, flags, fd, offset);
+    }
     if (mp_hooks.mapped && !mp_sys_failed(got))
         mp_hooks.mapped(got, size, prot, flags, fd, caller);
     return map_result(got);

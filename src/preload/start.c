@@ -97,6 +97,7 @@ static void after_fork_child(void) {
     if (fork_from_inside) {
         fork_from_inside--;
         mp_visit_forget();
+        mp_box_cover();
         begin_child();
         return;
     }
@@ -179,8 +180,7 @@ __attribute__((constructor(101))) static void start(void) {
         mp_about_start();
         mp_dump_start();
         mp_sampler_start();
-        if (mp_sampler_rate())
-            mp_box_start(getenv("XDG_RUNTIME_DIR"));
+        mp_box_start(getenv("XDG_RUNTIME_DIR"));
         mp_request_start();
         mp_regular_start();
         if (mp_options.control == MP_CONTROL_THREAD && mp_sampler_rate())

@@ -13,12 +13,13 @@
 #define MEMPROF_VERSION "unknown"
 #endif
 
-static long first_pid;
+static long first_pid, pid_now;
 static uint64_t began_real_ns, began_ns;
 
 void mp_about_start(void) {
+    pid_now = mp_sys_getpid();
     if (!first_pid)
-        first_pid = mp_sys_getpid();
+        first_pid = pid_now;
     began_real_ns = mp_sys_real_ns();
     began_ns = mp_sys_precise_ns();
 }
@@ -29,6 +30,10 @@ bool mp_about_has_started(void) {
 
 long mp_about_first_pid(void) {
     return first_pid;
+}
+
+long mp_about_pid(void) {
+    return pid_now;
 }
 
 uint64_t mp_about_began_ns(void) {

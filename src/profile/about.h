@@ -15,6 +15,9 @@ bool mp_about_has_started(void);
 /* The first of the processes that this one comes from by fork alone, and itself. */
 long mp_about_first_pid(void);
 
+/* This process, by the number that it had at its start or after the last fork. */
+long mp_about_pid(void);
+
 /* Since 1970, and by mp_sys_precise_ns. */
 uint64_t mp_about_began_ns(void);
 uint64_t mp_about_began_precisely_ns(void);

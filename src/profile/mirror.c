@@ -53,8 +53,7 @@ static void add(uint64_t *sum, uint64_t by) {
 static void add_sums(uint64_t *sums, uint64_t *check, unsigned first, uint64_t objects,
                      uint64_t bytes) {
     uint64_t one = mp_sampler_rate() != 1;
-    add(check, one * memprof_box_sum_weight(first) +
-                   objects * memprof_box_sum_weight(first + 1) +
+    add(check, one * memprof_box_sum_weight(first) + objects * memprof_box_sum_weight(first + 1) +
                    bytes * memprof_box_sum_weight(first + 2));
     if (one)
         add(&sums[first], 1);
@@ -94,9 +93,13 @@ void mp_mirror_height(uint32_t number, int64_t height, uint64_t when_ns) {
     if (mp_box_standing() != MP_BOX_OPEN)
         return;
     struct memprof_box_state *state = mp_box_state();
-    __atomic_store_n(&state->peak_bytes, (uint64_t)height, __ATOMIC_RELAXED);
-    __atomic_store_n(&state->peak_ns, when_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&state->peak_number, number, __ATOMIC_RELAXED);
+    mp_lock_take(&slots_lock); /* two at a time: the later one stays */
+    if (number > state->peak_number) {
+        __atomic_store_n(&state->peak_bytes, (uint64_t)height, __ATOMIC_RELAXED);
+        __atomic_store_n(&state->peak_ns, when_ns, __ATOMIC_RELAXED);
+        __atomic_store_n(&state->peak_number, number, __ATOMIC_RELAXED);
+    }
+    mp_lock_drop(&slots_lock);
 }
 
 /* ---- stacks ---- */
@@ -388,8 +391,9 @@ static void decide(void) {
     static struct memprof_dump_process process;
     static bool said;
     const char *why;
-    if (mp_sys_confined) {
-        mp_box_settle(NULL); /* it would take calls that may be forbidden now */
+    if (mp_sys_confined || !mp_sampler_rate()) {
+        mp_box_settle(
+            NULL); /* it would take calls that may be forbidden now; or there is nothing */
         return;
     }
     if (mp_box_make(&why) == 0) {
@@ -410,8 +414,13 @@ bool mp_mirror_begin(bool sample) {
     if (MP_LIKELY(mp_box_standing() != MP_BOX_UNDECIDED))
         return false;
     mp_lock_take(&start_lock);
-    if (sample && mp_box_standing() == MP_BOX_UNDECIDED)
+    if (sample && mp_box_standing() == MP_BOX_UNDECIDED) {
+        /* A handler that samples would wait for its own thread; and its stack may be small. */
+        uint64_t mask;
+        mp_sys_block_all(&mask);
         decide();
+        mp_sys_unblock(&mask);
+    }
     if (mp_box_standing() == MP_BOX_UNDECIDED)
         return true;
     mp_lock_drop(&start_lock);

@@ -240,7 +240,7 @@ static void moving(void *to) {
 }
 
 static void resizing(void *block) {
-    mp_sampler_begin_change(true); /* ended by resized */
+    mp_sampler_begin_change(!stopped); /* ended by resized */
     if (!mp_live_take((uintptr_t)block, &here.moving))
         here.moving.address = 0;
 }
@@ -284,6 +284,11 @@ static uint64_t random_seed(void) {
     return bits;
 }
 
+static void squeezed(void) {
+    if (mp_box_standing() == MP_BOX_OPEN)
+        mp_box_give_back(true);
+}
+
 void mp_sampler_start(void) {
     rate = mp_options.rate == MP_NUMBER_AUTO ? RATE_AUTO : mp_options.rate;
     paced = mp_options.rate == MP_NUMBER_AUTO && !MP_ORACLE;
@@ -301,6 +306,7 @@ void mp_sampler_start(void) {
     mp_hooks.resizing = resizing;
     mp_hooks.resized = resized;
     mp_hooks.moving = moving;
+    mp_hooks.squeezed = squeezed;
     mp_regions_start();
     mp_heap_arm();
 }
@@ -330,17 +336,17 @@ void mp_sampler_before_fork(void) {
     mp_live_before_fork();
     mp_regions_before_fork();
     mp_mirror_slots_before_fork();
-    mp_box_before_fork();
 }
 
 void mp_sampler_after_fork(bool child) {
-    mp_box_after_fork(child);
     mp_mirror_slots_after_fork(child);
     mp_regions_after_fork(child);
     mp_live_after_fork(child);
     mp_modules_after_fork(child);
     mp_stacks_after_fork(child);
     mp_mirror_after_fork(child);
-    if (child)
+    if (child) {
+        mp_box_after_fork_child();
         mp_unwind_after_fork_child();
+    }
 }

@@ -26,7 +26,7 @@ _Static_assert(MP_CLASSES + 2 <= MEMPROF_BOX_CLASSES, "");
 static _Atomic(uint64_t) busy; /* since when, ms; 0: nobody is at it */
 static _Atomic(uint64_t) next_ms;
 static struct memprof_dump_point points[MP_SERIES_POINTS];
-static uint32_t count;
+static uint32_t count, mirrored;
 static uint64_t period_ms = PERIOD_MS;
 static unsigned figures_written;
 
@@ -37,20 +37,28 @@ static void mirror_point(uint32_t number) {
         return;
     record->point = points[number];
     record->check = memprof_box_check(&record->point, sizeof record->point);
+    if (mp_box_state()->used[MEMPROF_BOX_SERIES] <= number)
+        mp_box_set_used(mp_box_state(), MEMPROF_BOX_SERIES, number + 1u);
+}
+
+/* Those that are not in the black box yet: all, when it has just been made. */
+static void mirror_points(void) {
+    for (; mirrored < count; mirrored++)
+        mirror_point(mirrored);
 }
 
 /* A reader in between sees points twice. */
 static void thin_out(void) {
     count /= 2;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         points[i] = points[2 * i];
-        mirror_point(i);
-    }
+    mirrored = 0;
+    mirror_points();
     period_ms *= 2;
 }
 
 static void add_point(const struct mp_stats *stats, uint64_t now_ns, uint64_t real_ns) {
-    if (count == MP_SERIES_POINTS)
+    if (count >= MP_SERIES_POINTS)
         thin_out();
     points[count] = (struct memprof_dump_point){
         .time_ns = real_ns,
@@ -61,9 +69,7 @@ static void add_point(const struct mp_stats *stats, uint64_t now_ns, uint64_t re
         .heap_bytes = mp_stats_heap_bytes(),
         .allocated_objects = stats->allocated_blocks,
     };
-    mirror_point(count++);
-    if (mp_box_standing() == MP_BOX_OPEN)
-        mp_box_set_used(mp_box_state(), MEMPROF_BOX_SERIES, count);
+    count++;
 }
 
 static struct memprof_dump_class sized_class(const struct mp_stats *stats, unsigned class) {
@@ -128,6 +134,7 @@ static void take_point(void) {
     if (count == 0 ||
         now_ns - mp_about_began_precisely_ns() - points[count - 1].uptime_ns >= period_ms * 1000000)
         add_point(&stats, now_ns, real_ns);
+    mirror_points();
     mirror_figures(&stats, now_ns, real_ns);
     uint64_t took_ms = (mp_sys_precise_ns() - now_ns) * COST_SHARE / 1000000;
     uint64_t wait_ms = mp_box_standing() == MP_BOX_OPEN ? FIGURES_MS : period_ms;
@@ -162,6 +169,7 @@ void mp_series_each(void (*visit)(const struct memprof_dump_point *point)) {
 }
 
 void mp_series_soon(void) {
+    mirrored = 0;
     atomic_store_explicit(&next_ms, 0, memory_order_relaxed);
 }
 

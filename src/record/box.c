@@ -30,7 +30,7 @@
 /* Where files or addresses are limited, all areas are halved so often. */
 #define HALVINGS_MOST 10u
 #define ADDRESS_SHARE 16
-#define SLACK         MIB /* of each, that stays when a limit is set later */
+#define SLACK         (128 * KIB) /* of each, that stays when a limit is set later */
 
 static const struct {
     uint32_t record_size;
@@ -43,7 +43,7 @@ static const struct {
     [MEMPROF_BOX_FREES] = {sizeof(struct memprof_box_free), 24 * MIB},
     [MEMPROF_BOX_SAMPLES] = {sizeof(struct memprof_box_sample), 96 * MIB},
     [MEMPROF_BOX_REGIONS] = {sizeof(struct memprof_box_region), 8 * MIB},
-    [MEMPROF_BOX_SERIES] = {sizeof(struct memprof_box_point), 256 * KIB},
+    [MEMPROF_BOX_SERIES] = {sizeof(struct memprof_box_point), 64 * KIB}, /* all points */
 };
 
 static struct {
@@ -62,16 +62,17 @@ static struct {
 
 static struct mp_lock growth_lock = MP_LOCK_INIT(MP_RANK_BOX_GROWTH);
 static const char *given, *run_time; /* directories: the option's, the user's own; or NULL */
+static const char *run_time_parent = "";
 
 static _Atomic(uint32_t) not_yet;
 _Atomic(uint32_t) *mp_box_word = &not_yet;
 
 /* ---- growth ---- */
 
-static bool populate(uint64_t offset, uint64_t size) {
+static int populate(uint64_t offset, uint64_t size) {
     uintptr_t start = (uintptr_t)box.base + offset;
-    return mp_sys_mprotect(start, size, PROT_READ | PROT_WRITE) == 0 &&
-           mp_sys_madvise(start, size, MADV_POPULATE_WRITE) == 0;
+    int error = mp_sys_mprotect(start, size, PROT_READ | PROT_WRITE);
+    return error ? error : mp_sys_madvise(start, size, MADV_POPULATE_WRITE);
 }
 
 static uint64_t whole_pages(uint64_t bytes) {
@@ -86,7 +87,7 @@ static MP_NOINLINE bool grow(unsigned area, uint64_t end) {
     wanted = wanted < room ? wanted : room;
     if (end > had && !box.closed[area]) {
         box.closed[area] = end > room || box.committed_in_all + wanted - had > box.budget ||
-                           !populate(box.places[area].offset + had, wanted - had);
+                           populate(box.places[area].offset + had, wanted - had) != 0;
         if (!box.closed[area]) {
             box.committed_in_all += wanted - had;
             /* release: who sees it may store there */
@@ -109,16 +110,22 @@ void *mp_box_at(enum memprof_box_area area, uint64_t number) {
     return place_of(area, number * plan[area].record_size, plan[area].record_size);
 }
 
-void mp_box_give_back(void) {
+void mp_box_give_back(bool leaves_room) {
     mp_lock_take(&growth_lock);
     for (unsigned area = 0; area < MEMPROF_BOX_AREAS; area++) {
         struct memprof_box_place *place = &box.places[area];
-        uint64_t keep = whole_pages(box.committed[area]) + SLACK;
+        uint64_t keep = whole_pages(box.committed[area]) + (leaves_room ? SLACK : 0);
         if (keep < place->room &&
             mp_sys_munmap((uintptr_t)box.base + place->offset + keep, place->room - keep) == 0)
             place->room = keep;
     }
     mp_lock_drop(&growth_lock);
+}
+
+void mp_box_cover(void) {
+    if (box.base)
+        mp_sys_mmap((uintptr_t)box.base, box.size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 uint32_t mp_box_text(const char *text) {
@@ -146,8 +153,9 @@ void mp_box_lose(void) {
 
 /* ---- the file ---- */
 
+/* Buffers are static: who makes a box may be a thread with a small stack, and is alone. */
 static uint64_t start_ticks(void) {
-    char text[1024];
+    static char text[1024];
     long fd = mp_sys_open("/proc/self/stat", O_RDONLY, 0);
     long n = fd < 0 ? 0 : mp_sys_read((int)fd, text, sizeof text - 1);
     if (fd >= 0)
@@ -162,6 +170,18 @@ static uint64_t start_ticks(void) {
     return ticks;
 }
 
+/* "pid:[4026531836]"; 0: not known. */
+static uint64_t pid_namespace(void) {
+    char text[64];
+    long n = mp_sys_readlink("/proc/self/ns/pid", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    const char *at = strchr(text, '[');
+    uint64_t number = 0;
+    for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
+        number = number * 10 + (uint64_t)(*at - '0');
+    return number;
+}
+
 static void name_it(char *path, size_t size, const char *directory, uint64_t ticks) {
     struct mp_text text;
     mp_text_init(&text, path, size);
@@ -171,21 +191,32 @@ static void name_it(char *path, size_t size, const char *directory, uint64_t tic
     mp_text_add(&text, ".box");
 }
 
+/* Of what is a box, or was going to be one and is empty or zero as yet; NULL: it is another file.
+ */
+static const struct memprof_box_head *read_head(const char *path) {
+    static struct memprof_box_head head;
+    static const uint8_t none[sizeof head.magic];
+    memset(&head, 0, sizeof head);
+    long fd = mp_sys_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    long n = fd < 0 ? -1 : mp_sys_read((int)fd, &head, sizeof head);
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    bool is_box = n == 0 || (n == (long)sizeof head &&
+                             (memcmp(head.magic, MEMPROF_BOX_MAGIC, sizeof head.magic) == 0 ||
+                              memcmp(head.magic, none, sizeof none) == 0));
+    return is_box ? &head : NULL;
+}
+
 /* A file has the name that is ours now. If it was this process's before it became another program,
  * it goes; if another's, which had the number before, it gets a name by itself. */
 static void put_aside(const char *directory, const char *path) {
-    struct memprof_box_head head;
-    char other[PATH_MOST];
-    memset(&head, 0, sizeof head);
-    long fd = mp_sys_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-    long n = fd < 0 ? 0 : mp_sys_read((int)fd, &head, sizeof head);
-    if (fd >= 0)
-        mp_sys_close((int)fd);
-    bool is_box = n == (long)sizeof head &&
-                  memcmp(head.magic, MEMPROF_BOX_MAGIC, sizeof head.magic) == 0 &&
-                  head.start_ticks && head.start_ticks != start_ticks();
-    name_it(other, sizeof other, directory, is_box ? head.start_ticks : 0);
-    if (!is_box || mp_sys_rename(path, other) != 0)
+    static char other[PATH_MOST];
+    const struct memprof_box_head *head = read_head(path);
+    if (!head)
+        return; /* it is no box: let it be */
+    bool is_others = head->start_ticks && head->start_ticks != start_ticks();
+    name_it(other, sizeof other, directory, is_others ? head->start_ticks : 0);
+    if (!is_others || mp_sys_rename(path, other) != 0)
         mp_sys_unlink(path);
 }
 
@@ -212,11 +243,21 @@ static int check_directory(const char *directory) {
     return error;
 }
 
+/* Of a folder that another user may rename, nothing is to be believed. */
+static bool is_own(const char *directory) {
+    struct mp_file file;
+    long fd = mp_sys_open(directory, O_PATH | O_DIRECTORY, 0);
+    bool own = fd >= 0 && mp_sys_look((int)fd, &file) == 0 && file.uid == mp_sys_geteuid();
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    return own;
+}
+
 /* Where areas stand; the file's size. */
 static uint64_t lay_out(unsigned halvings) {
     uint64_t at = PAGE + whole_pages(sizeof(struct memprof_box_state));
     for (unsigned a = 0; a < MEMPROF_BOX_AREAS; a++) {
-        uint64_t room = plan[a].room >> halvings;
+        uint64_t room = a == MEMPROF_BOX_SERIES ? plan[a].room : plan[a].room >> halvings;
         room = room < PAGE ? PAGE : whole_pages(room);
         box.places[a] = (struct memprof_box_place){at, room, plan[a].record_size, 0};
         at += room;
@@ -237,35 +278,44 @@ static bool plan_size(void) {
     return false;
 }
 
-static bool map_file(int fd) {
+/* Addresses that mlockall has locked would count as memory: they are not to. */
+static int map_file(int fd) {
     uintptr_t got = mp_sys_mmap(0, box.size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mp_sys_failed(got))
-        return false;
+        return (int)(intptr_t)got;
     box.base = (char *)got;
+    mp_sys_munlock(got, box.size);
     uint64_t start = PAGE + whole_pages(sizeof(struct memprof_box_state));
-    if (mp_sys_madvise(got, box.size, MADV_DONTFORK) == 0 && populate(0, start)) {
+    int error = mp_sys_madvise(got, box.size, MADV_DONTFORK);
+    if (!error)
+        error = populate(0, start);
+    if (!error) {
         box.state = (void *)(box.base + PAGE);
         box.committed_in_all = start;
-        return true;
+        return 0;
     }
     mp_sys_munmap(got, box.size);
     box.base = NULL;
-    return false;
+    return error == -EFAULT ? -ENOSPC : error;
 }
 
 /* Of the one file that is ours. */
 static int fill_file(int fd) {
+    bool is_tmpfs;
+    uint64_t space = mp_sys_space(fd, &is_tmpfs);
     int error = mp_sys_look(fd, &box.file);
-    uint64_t space = error ? 0 : mp_sys_space(fd);
     if (error)
         return error;
+    if (!is_tmpfs)
+        return -ENOTSUP; /* elsewhere a store to a page that is there may raise SIGBUS all the same
+                          */
     box.budget = space && space / SHARE < BUDGET_MOST ? space / SHARE : BUDGET_MOST;
     if (!plan_size())
         return -EFBIG;
     error = mp_sys_ftruncate(fd, box.size);
     if (error)
         return error;
-    return map_file(fd) ? 0 : -ENOSPC;
+    return map_file(fd);
 }
 
 static int make_in(const char *directory) {
@@ -360,7 +410,9 @@ static void sweep(const char *directory) {
         }
         mp_text_init(&text, path, sizeof path);
         mp_text_add(&text, "%s/%s", directory, left[oldest].name);
-        mp_sys_unlink(path);
+        const struct memprof_box_head *head = read_head(path);
+        if (head && head->pid_namespace == pid_namespace()) /* there its number is what we know */
+            mp_sys_unlink(path);
         left[oldest] = left[count - 1];
     }
 }
@@ -374,6 +426,7 @@ static void write_head(const struct memprof_dump_process *process) {
     head->head_size = sizeof *head;
     head->file_size = box.size;
     head->start_ticks = start_ticks();
+    head->pid_namespace = pid_namespace();
     memcpy(head->areas, box.places, sizeof head->areas);
     head->process = *process;
     head->check = memprof_box_check(head, offsetof(struct memprof_box_head, check));
@@ -424,13 +477,14 @@ int mp_box_make(const char **why) {
         *why = "the kernel cannot wipe memory on a fork";
         return -ENOSYS;
     }
-    int error = directory ? make_in(directory) : -ENOENT;
+    int error = directory && (given || is_own(run_time_parent)) ? make_in(directory) : -ENOENT;
     if (error && !given) {
         directory = shared_memory(shared, sizeof shared);
         error = make_in(directory);
     }
     if (error) {
-        *why = mp_say_reason(error);
+        /* Before Linux 5.14 there is none, and nothing to be done about it. */
+        *why = error == -EINVAL && !given ? NULL : mp_say_reason(error);
         return error;
     }
     sweep(directory);
@@ -463,6 +517,16 @@ static const char *absolute(const char *directory) {
     return mp_meta_copy(path);
 }
 
+static void put_aside_in(const char *directory) {
+    static char path[PATH_MOST];
+    name_it(path, sizeof path, directory, 0);
+    long fd = mp_sys_open(path, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return; /* as nearly always */
+    mp_sys_close((int)fd);
+    put_aside(directory, path);
+}
+
 void mp_box_start(const char *run_time_directory) {
     char path[PATH_MOST], shared[64];
     const char *option = mp_options.blackbox;
@@ -476,16 +540,14 @@ void mp_box_start(const char *run_time_directory) {
         mp_text_init(&text, path, sizeof path);
         mp_text_add(&text, "%s/memprof", run_time_directory);
         run_time = mp_meta_copy(path);
+        run_time_parent = mp_meta_copy(run_time_directory);
     }
     const char *directory = given      ? given
                             : run_time ? run_time
                                        : shared_memory(shared, sizeof shared);
-    name_it(path, sizeof path, directory, 0);
-    long fd = mp_sys_open(path, O_PATH | O_NOFOLLOW, 0);
-    if (fd < 0)
-        return; /* as nearly always */
-    mp_sys_close((int)fd);
-    put_aside(directory, path);
+    put_aside_in(directory);
+    if (directory == run_time)
+        put_aside_in(shared_memory(shared, sizeof shared));
 }
 
 void mp_box_end(bool keep) {
@@ -498,18 +560,20 @@ void mp_box_end(bool keep) {
 
 bool mp_box_overlaps(uintptr_t start, uintptr_t end) {
     uintptr_t base = (uintptr_t)box.base;
-    return base && start < base + box.size && end > base;
-}
-
-void mp_box_before_fork(void) {
-    mp_lock_take(&growth_lock);
-}
-
-void mp_box_after_fork(bool child) {
-    if (child) {
-        box.base = NULL; /* it is not mapped here */
-        mp_lock_reset(&growth_lock);
+    if (!base || start >= base + box.size || end <= base)
+        return false;
+    if (start < base + box.places[0].offset)
+        return true;
+    for (unsigned area = 0; area < MEMPROF_BOX_AREAS; area++) {
+        /* Behind its room the area may have given addresses back: they are anybody's. */
+        uintptr_t low = base + box.places[area].offset;
+        if (start < low + box.places[area].room && end > low)
+            return true;
     }
-    if (!child)
-        mp_lock_drop(&growth_lock);
+    return false;
+}
+
+void mp_box_after_fork_child(void) {
+    box.base = NULL; /* it is not mapped here, and all else is made anew */
+    atomic_store_explicit(&growth_lock.word, 0, memory_order_relaxed);
 }

@@ -9,8 +9,8 @@
  * leaves alone. No descriptor is kept. A child of any kind of fork has neither the mapping
  * (MADV_DONTFORK) nor, in a page of its own that is wiped, the word that says that there is one.
  *
- * After it is made, growth calls mprotect and madvise alone. Locks: rank BOX_GROWTH, inner to all
- * of the profiler's; mp_box_make and mp_box_end are for one thread at a time. */
+ * After it is made, growth calls mprotect and madvise alone. Locks: rank BOX_GROWTH, inner to
+ * nearly all others; mp_box_make and mp_box_end are for one thread at a time. */
 #ifndef MP_RECORD_BOX_H
 #define MP_RECORD_BOX_H
 
@@ -66,9 +66,13 @@ struct memprof_box_state *mp_box_state(void);
 /* Takes note of a record that found no room; said once. */
 void mp_box_lose(void);
 
-/* Addresses are about to be limited: those that are not in use go, but for some room to grow. Once
- * open. */
-void mp_box_give_back(void);
+/* Addresses are about to be limited, or to count as memory: those that are not in use go; with
+ * `leaves_room` but for some room to grow. Once open. */
+void mp_box_give_back(bool leaves_room);
+
+/* In a child of a fork from a signal handler that may have interrupted a store to the mapping,
+ * which the child does not have: that store has memory to go to. */
+void mp_box_cover(void);
 
 /* The process ends as it should: the file goes, unless it is to be kept. */
 void mp_box_end(bool keep);
@@ -76,7 +80,7 @@ void mp_box_end(bool keep);
 /* Is this part of its mapping? For a copy, too, which does not have it. */
 bool mp_box_overlaps(uintptr_t start, uintptr_t end);
 
-void mp_box_before_fork(void);
-void mp_box_after_fork(bool child);
+/* Whoever was at it, it was at another's. */
+void mp_box_after_fork_child(void);
 
 #endif

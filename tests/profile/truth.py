@@ -72,7 +72,8 @@ def by_class(dump):
 
 
 def calibrate(dump, site_of):
-    """What each site has of what is counted: its share of each class's weights. As a ratio, whose
+    """What each site has of what is counted: what was seen of it, and of what was not its share of each
+    class's weights beyond that. As a ratio, whose
     variance is that of the weights of what is the site's, less its share, and of what is others'. With
     a sample more than there is, like the mean one and nobody's: one sample is no certainty.
     Returns the piles, and the bytes that are in them, rounded up, and in classes without a sample."""
@@ -84,8 +85,9 @@ def calibrate(dump, site_of):
         # weight, what the class is counted by, and size
         items = [(heapfile.weight(s), 1 if sized else s['coin'], s['size'], site_of(s))
                  for s in samples]
-        whole = sum(w * x for w, x, _, _ in items)
-        factor = max(objects if sized else size, sum(x for _, x, _, _ in items)) / whole
+        seen = sum(x for _, x, _, _ in items)
+        whole = sum((w - 1) * x for w, x, _, _ in items)
+        factor = max((objects if sized else size) - seen, 0) / whole if whole > 0 else 0
         rounded += size
         one_more = 1 + 1 / len(items)
         extra = one_more * sum((w * w - w) * x * x for w, x, _, _ in items)
@@ -97,13 +99,14 @@ def calibrate(dump, site_of):
             pile.samples += len(own)
             for i in range(2):
                 of = [(w, x, y if i else 1) for w, x, y, _ in own]
-                value = sum(w * y for w, _, y in of)
-                share = value / (whole * one_more)
-                pile.value[i] += factor * value
+                unseen = sum((w - 1) * y for w, _, y in of)
+                share = unseen / (whole * one_more) if whole > 0 else 0
+                mine_seen = sum(y for _, _, y in of)
+                pile.value[i] += mine_seen + factor * unseen
                 pile.variance[i] += max(0, factor * factor * (
                     sum((w * w - w) * (y * y - 2 * share * x * y) for w, x, y in of) +
                     share * share * extra))
-                pile.seen[i] += min(sum(y for _, _, y in of), factor * value) if i else len(own)
+                pile.seen[i] += mine_seen
     return piles, rounded, unsampled
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 AREAS = 8
-HEAD_PLACES = 32  # magic, version, head_size, file_size, start_ticks
+HEAD_PLACES = 40  # magic, version, head_size, file_size, start_ticks, pid_namespace
 MASK = (1 << 64) - 1
 
 

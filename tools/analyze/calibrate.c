@@ -53,11 +53,13 @@ static int by_stratum_and_site(const void *a, const void *b) {
     return x->site < y->site ? -1 : x->site > y->site;
 }
 
-/* What a class's samples come to, and by what they are multiplied. */
+/* Of a class: what its samples stand for beyond themselves, and by what that is multiplied. What
+ * was seen is there for certain, and stays as it is. */
 struct whole {
     double factor;
-    double counted; /* by weight, with one more like them, that is nobody's: see below */
-    double extra;   /* sum of (w^2 - w) counted^2, with that one */
+    double
+        counted;  /* sum of (w - 1) counted; with one more like them, that is nobody's: see below */
+    double extra; /* sum of (w^2 - w) counted^2, with that one */
 };
 
 /* The one more: were it not, a class of which all samples are one site's would be that site's for
@@ -67,13 +69,14 @@ static struct whole whole_of(const struct stratum *stratum, const struct item *i
     double counted = 0, extra = 0, seen = 0;
     for (size_t i = 0; i < count; i++) {
         double weight = items[i].weight;
-        counted += weight * items[i].counted;
+        counted += (weight - 1) * items[i].counted;
         seen += items[i].counted;
         extra += (weight * weight - weight) * items[i].counted * items[i].counted;
     }
+    /* A copy of a running process may miss single blocks: no less than nothing is unseen. */
+    double unseen = fmax((stratum->size ? stratum->objects : stratum->bytes) - seen, 0);
     return (struct whole){
-        /* At least those that were seen: a copy of a running process may miss single blocks. */
-        .factor = fmax(stratum->size ? stratum->objects : stratum->bytes, seen) / counted,
+        .factor = counted > 0 ? unseen / counted : 0,
         .counted = counted + counted / (double)count,
         .extra = extra + extra / (double)count,
     };
@@ -82,26 +85,34 @@ static struct whole whole_of(const struct stratum *stratum, const struct item *i
 /* One site's of one class. The variance is that of a ratio: its own part counts by what it differs
  * from the class's mean, and all others', by that mean. */
 static struct pile pile_of(const struct whole *whole, const struct item *items, size_t count) {
-    struct pile pile = {0};
-    double with_bytes = 0, with_objects = 0; /* sum of (w^2 - w) counted size, and without size */
-    for (size_t i = 0; i < count; i++) {
-        double weight = items[i].weight, extra = (weight * weight - weight) * items[i].counted;
-        pile_add(&pile, weight, items[i].size);
-        with_bytes += extra * items[i].size;
-        with_objects += extra;
-    }
-    double bytes = pile.bytes / whole->counted, objects = pile.objects / whole->counted;
+    struct pile pile = {.samples = count};
+    double bytes = 0, objects = 0;           /* sum of w - 1, with size and without */
+    double with_bytes = 0, with_objects = 0; /* sum of (w^2 - w) counted, the same */
     double square = whole->factor * whole->factor;
-    pile.bytes_variance =
-        square * (pile.bytes_variance - 2 * bytes * with_bytes + bytes * bytes * whole->extra);
-    pile.objects_variance = square * (pile.objects_variance - 2 * objects * with_objects +
-                                      objects * objects * whole->extra);
-    pile.bytes_variance = fmax(pile.bytes_variance, 0);
-    pile.objects_variance = fmax(pile.objects_variance, 0);
-    pile.objects *= whole->factor;
-    pile.bytes *= whole->factor;
-    pile.bytes_spread *= square;
-    pile.seen_bytes = fmin(pile.seen_bytes, pile.bytes);
+    for (size_t i = 0; i < count; i++) {
+        double weight = items[i].weight, size = items[i].size;
+        double extra = weight * weight - weight, now = 1 + whole->factor * (weight - 1);
+        bytes += (weight - 1) * size;
+        objects += weight - 1;
+        with_bytes += extra * items[i].counted * size;
+        with_objects += extra * items[i].counted;
+        pile.bytes_variance += extra * size * size;
+        pile.objects_variance += extra;
+        pile.bytes_spread += now * now * size * size;
+        pile.seen_bytes += size;
+    }
+    pile.objects = (double)count + whole->factor * objects;
+    pile.bytes = pile.seen_bytes + whole->factor * bytes;
+    if (!(whole->counted > 0)) {
+        pile.bytes_variance = pile.objects_variance = 0;
+        return pile;
+    }
+    bytes /= whole->counted;
+    objects /= whole->counted;
+    pile.bytes_variance = fmax(
+        0, square * (pile.bytes_variance - 2 * bytes * with_bytes + bytes * bytes * whole->extra));
+    pile.objects_variance = fmax(0, square * (pile.objects_variance - 2 * objects * with_objects +
+                                              objects * objects * whole->extra));
     return pile;
 }
 

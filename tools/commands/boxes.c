@@ -72,6 +72,7 @@ static bool look_at(const char *path, uid_t uid, uint64_t ticks, struct found_bo
             .bytes = (uint64_t)info.st_blocks * 512,
             .time = (int64_t)info.st_mtim.tv_sec,
             .ended = ended == 1,
+            .pid_namespace = head.pid_namespace,
         };
         snprintf(found->path, sizeof found->path, "%s", path);
         read_exe(fd, &head, found->exe, sizeof found->exe);
@@ -82,12 +83,13 @@ static bool look_at(const char *path, uid_t uid, uint64_t ticks, struct found_bo
 
 /* ---- of one that runs ---- */
 
-static bool in_folder(const struct process *process, const char *folder, bool given,
+/* `owner`: of the folder; -1: anybody. */
+static bool in_folder(const struct process *process, const char *folder, int64_t owner,
                       struct found_box *found) {
     char path[4096];
     uint64_t began;
     snprintf(path, sizeof path, "%s%s", process->root, folder);
-    if (!given && !is_folder(path, process->uid))
+    if (owner >= 0 && !is_folder(path, (uid_t)owner))
         return false;
     if (snprintf(path, sizeof path, "%s%s/%d.box", process->root, folder, (int)process->own_pid) >=
         (int)sizeof path)
@@ -98,15 +100,17 @@ static bool in_folder(const struct process *process, const char *folder, bool gi
 bool boxes_of_process(const struct process *process, struct found_box *found) {
     char folder[4096], value[3000];
     if (process_option(process->pid, "blackbox", value, sizeof value) && *value == '/' &&
-        in_folder(process, value, true, found))
+        in_folder(process, value, -1, found))
         return true;
     if (process_variable(process->pid, "XDG_RUNTIME_DIR", value, sizeof value) && *value == '/') {
         snprintf(folder, sizeof folder, "%s/memprof", value);
-        if (in_folder(process, folder, false, found))
+        if (in_folder(process, folder, process->uid, found))
             return true;
     }
     snprintf(folder, sizeof folder, "/dev/shm/memprof-%u", (unsigned)process->uid);
-    return in_folder(process, folder, false, found);
+    /* Made before it gave its rights up, by root, it is where it was. */
+    return in_folder(process, folder, process->uid, found) ||
+           in_folder(process, "/dev/shm/memprof-0", 0, found);
 }
 
 /* ---- of those that are no more ---- */
@@ -116,7 +120,14 @@ struct list {
     size_t count, capacity;
 };
 
+static uint64_t own_namespace(void) {
+    struct stat info;
+    return stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
+}
+
 static bool is_dead(const struct found_box *box, uint64_t began) {
+    if (box->pid_namespace && box->pid_namespace != own_namespace())
+        return false; /* nobody here can say */
     struct process process;
     struct tool_error error;
     return process_look(box->pid, &process, &error) < 0 ? !process_lives(box->pid)

@@ -13,9 +13,10 @@ struct found_box {
     char path[4096];
     pid_t pid; /* as the process knew itself */
     uid_t uid;
-    uint64_t bytes; /* that it takes */
-    int64_t time;   /* of its last change, since 1970 */
-    bool ended;     /* the process came to its normal end */
+    uint64_t bytes;         /* that it takes */
+    int64_t time;           /* when it was made, since 1970 */
+    uint64_t pid_namespace; /* in which `pid` is its number; 0: not known */
+    bool ended;             /* the process came to its normal end */
     char exe[512];
 };
 

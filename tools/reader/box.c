@@ -10,6 +10,13 @@
 
 #include <memprof/box.h>
 
+/* More than any memprof makes. */
+#define SIZE_MOST ((uint64_t)1 << 30)
+
+/* Records of a process that runs are read again so often in all: it writes to few at a time. */
+#define PATIENCE_IN_ALL 20000
+#define TORN_MOST       4096 /* threads that were in the midst of an addition */
+
 /* How often a record is read again, in the end a millisecond apart: of a process that runs, and of
  * one that perhaps does so where it cannot be seen from here. */
 #define PATIENCE               200
@@ -23,7 +30,7 @@ struct reading {
     struct memprof_box_head head;
     struct memprof_box_state state;
     uint64_t now_ns; /* the latest time that the box knows of, monotonic */
-    int patience;
+    int patience, attempts;
     uint64_t rss;
     unsigned torn; /* sums that were being added to when the process ended */
 };
@@ -103,6 +110,9 @@ static int read_head(struct reading *r) {
     if (head->version != MEMPROF_BOX_VERSION || head->head_size != sizeof *head ||
         head->check != memprof_box_check(head, HEAD_BYTE(check)))
         return dump_fail(r->check, HEAD_BYTE(check), "the head of the black box is damaged");
+    if (head->file_size > SIZE_MOST)
+        return dump_fail(r->check, HEAD_BYTE(file_size), "a black box of %ju bytes",
+                         (uintmax_t)head->file_size);
     if (head->file_size != r->size)
         return dump_fail(r->check, HEAD_BYTE(file_size),
                          "the file has %ju bytes and should have %ju", (uintmax_t)r->size,
@@ -125,14 +135,25 @@ static bool is_running(const struct memprof_box_head *head, uint64_t *rss) {
         fclose(file);
     text[n] = '\0';
     const char *at = strrchr(text, ')');
+    bool is_zombie = at && at[1] && (at[2] == 'Z' || at[2] == 'X');
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     *rss = 0;
     if (!at || sscanf(at, "%llu %*s %llu", &ticks, &pages) != 2 ||
-        (head->start_ticks && ticks != head->start_ticks))
+        (head->start_ticks && ticks != head->start_ticks) || is_zombie)
         return false;
     *rss = pages * (uint64_t)sysconf(_SC_PAGESIZE);
     return true;
+}
+
+/* Its number says nothing here: that is of another PID namespace. */
+static bool is_elsewhere(const struct memprof_box_head *head) {
+    char text[64];
+    ssize_t n = readlink("/proc/self/ns/pid", text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    const char *at = strchr(text, '[');
+    uint64_t here = at ? strtoull(at + 1, NULL, 10) : 0;
+    return here && head->pid_namespace && here != head->pid_namespace;
 }
 
 /* How much of an area there is now. */
@@ -170,7 +191,9 @@ static uint64_t byte_of(const struct reading *r, unsigned area, size_t i) {
 }
 
 /* A record that does not fit, from the file again. */
-static int again(const struct reading *r, unsigned area, size_t i, void *record, int attempt) {
+static int again(struct reading *r, unsigned area, size_t i, void *record, int attempt) {
+    if (++r->attempts > PATIENCE_IN_ALL)
+        r->patience = 0;
     wait_a_little(attempt);
     return read_at(r, record, byte_of(r, area, i), r->head.areas[area].record_size);
 }
@@ -187,6 +210,23 @@ static void *keep(struct reading *r, unsigned kind, size_t count, size_t size) {
     r->box->records[kind] = records;
     r->box->counts[kind] = count;
     return records;
+}
+
+static bool figures_fit(const struct memprof_box_figures *figures) {
+    return figures->time_ns && figures->class_count <= MEMPROF_BOX_CLASSES &&
+           figures->check ==
+               memprof_box_check(figures, offsetof(struct memprof_box_figures, check));
+}
+
+/* The newer of the two that is whole; NULL: none was ever written. */
+static const struct memprof_box_figures *newest_figures(const struct reading *r) {
+    const struct memprof_box_figures *newest = NULL;
+    for (int i = 0; i < 2; i++) {
+        const struct memprof_box_figures *figures = &r->state.figures[i];
+        if (figures_fit(figures) && (!newest || figures->uptime_ns > newest->uptime_ns))
+            newest = figures;
+    }
+    return newest;
 }
 
 /* ---- records ---- */
@@ -276,10 +316,9 @@ static int read_regions(struct reading *r) {
 /* Sums that never fit were being added to when the process ended: by as many threads as it had, at
  * most. */
 static int take_torn(struct reading *r, unsigned area, size_t i) {
-    uint64_t threads = r->state.figures[0].threads > r->state.figures[1].threads
-                           ? r->state.figures[0].threads
-                           : r->state.figures[1].threads;
-    return ++r->torn <= (threads ? threads : 1) + 1 ? 0 : damaged(r, area, i);
+    const struct memprof_box_figures *figures = newest_figures(r);
+    uint64_t most = figures && figures->threads < TORN_MOST ? figures->threads + 1 : TORN_MOST;
+    return ++r->torn <= (figures ? most : 2) ? 0 : damaged(r, area, i);
 }
 
 static bool free_fits(const struct memprof_box_free *record) {
@@ -436,23 +475,6 @@ static int read_series(struct reading *r) {
 
 /* ---- the process ---- */
 
-static bool figures_fit(const struct memprof_box_figures *figures) {
-    return figures->time_ns && figures->class_count <= MEMPROF_BOX_CLASSES &&
-           figures->check ==
-               memprof_box_check(figures, offsetof(struct memprof_box_figures, check));
-}
-
-/* The newer of the two that is whole; NULL: none was ever written. */
-static const struct memprof_box_figures *newest_figures(const struct reading *r) {
-    const struct memprof_box_figures *newest = NULL;
-    for (int i = 0; i < 2; i++) {
-        const struct memprof_box_figures *figures = &r->state.figures[i];
-        if (figures_fit(figures) && (!newest || figures->uptime_ns > newest->uptime_ns))
-            newest = figures;
-    }
-    return newest;
-}
-
 static int make_process(struct reading *r) {
     const struct memprof_box_figures *figures = newest_figures(r);
     struct memprof_dump_process *process = keep(r, MEMPROF_DUMP_PROCESS, 1, sizeof *process);
@@ -508,8 +530,10 @@ int box_read(struct box *box, int fd, const struct dump_check *check) {
     r.size = (uint64_t)status.st_size;
     if (read_head(&r) != 0 || read_at(&r, &r.state, MEMPROF_BOX_PAGE, sizeof r.state) != 0)
         return -1;
-    box->about.is_running = is_running(&r.head, &r.rss);
-    r.patience = box->about.is_running ? PATIENCE : PATIENCE_WITH_THE_DEAD;
+    box->about.is_unknown = is_elsewhere(&r.head);
+    box->about.is_running = !box->about.is_unknown && is_running(&r.head, &r.rss);
+    bool may_run = box->about.is_running || box->about.is_unknown;
+    r.patience = may_run ? PATIENCE : PATIENCE_WITH_THE_DEAD;
     if (read_samples(&r) != 0 || read_regions(&r) != 0 || read_frees(&r) != 0 ||
         read_stacks(&r) != 0 || read_modules(&r) != 0 || read_texts(&r) != 0 ||
         read_series(&r) != 0 || make_process(&r) != 0 ||

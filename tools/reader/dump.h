@@ -20,7 +20,8 @@
 /* Of what was a black box: what is different from a dump. */
 struct dump_box {
     bool is_box;
-    bool is_running;         /* the process is there, as far as one sees from here */
+    bool is_running;         /* the process is there */
+    bool is_unknown;         /* whether it is cannot be seen from here: another PID namespace */
     bool has_ended;          /* it came to its normal end */
     bool sums_only;          /* no samples: what is live is told by the sums of STACKS, exactly */
     uint64_t unmirrored;     /* records that had no room */

@@ -236,9 +236,10 @@ void render_json_stats(FILE *stream, const struct dump *dump) {
     number_or_null(stream, "freed_bytes", known, (uint64_t)tool_integer(totals.freed));
     fprintf(stream, ",\"freed_objects\":%llu,\n\"source\":\"%s\",\"state\":\"%s\"",
             (ull)(allocated > live ? allocated - live : 0), box->is_box ? "blackbox" : "dump",
-            !box->is_box || box->is_running ? "running"
-            : box->has_ended                ? "ended"
-                                            : "killed");
+            box->is_unknown                   ? "unknown"
+            : !box->is_box || box->is_running ? "running"
+            : box->has_ended                  ? "ended"
+                                              : "killed");
     number_or_null(stream, "rss_bytes", !box->is_box || box->is_running, process->rss_bytes);
     number_or_null(stream, "peak_bytes", process->peak_bytes > 0, process->peak_bytes);
     fprintf(stream, ",\"threads\":%u,\"rate\":%llu,\"samples\":%llu,\"dropped\":%llu,\n",

@@ -142,9 +142,10 @@ static void source(const struct page *page, const struct dump *dump, const char 
     if (!box->is_box)
         return;
     fprintf(page->stream, "  from%s  its black box; ", indent);
-    fputs(box->is_running  ? "the process runs"
-          : box->has_ended ? "the process has come to its end"
-                           : "the process is no more, and did not come to a normal end",
+    fputs(box->is_unknown   ? "the process is not seen from here"
+          : box->is_running ? "the process runs"
+          : box->has_ended  ? "the process has come to its end"
+                            : "the process is no more, and did not come to a normal end",
           page->stream);
     if (box->torn)
         fprintf(page->stream, "; %u stacks were being written", box->torn);
