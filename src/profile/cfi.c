@@ -170,15 +170,22 @@ MP_INLINE bool enter_module(struct modules *modules, uintptr_t address) {
 }
 
 /* Where the unwind data of an address is: in the segment that holds its header, since between
- * segments there may be holes. False: there is none. */
+ * segments there may be holes. A program whose own segments leave pages between them is several
+ * objects to the loader, one for each segment, and the header is in another than the code. False:
+ * there is none. */
 static MP_NOINLINE bool find_tables(uintptr_t address, struct mp_cfi_tables *tables) {
     struct dl_find_object found;
     if (!find_object(address, &found) || !found.dlfo_eh_frame)
         return false;
     uintptr_t start = (uintptr_t)found.dlfo_map_start, end = (uintptr_t)found.dlfo_map_end;
     uintptr_t header = (uintptr_t)found.dlfo_eh_frame, bias = found.dlfo_link_map->l_addr;
-    if (header < start || header >= end)
-        return false;
+    if (header < start || header >= end) {
+        if (!find_object(header, &found) || (uintptr_t)found.dlfo_eh_frame != header)
+            return false;
+        *tables =
+            (struct mp_cfi_tables){found.dlfo_map_start, found.dlfo_map_end, found.dlfo_eh_frame};
+        return true;
+    }
     unsigned count = 0;
     const ElfW(Phdr) *segment = headers_of(start, end, &count);
     *tables = (struct mp_cfi_tables){found.dlfo_map_start, found.dlfo_map_end, found.dlfo_eh_frame};

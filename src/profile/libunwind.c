@@ -9,6 +9,8 @@
 #include "profile/unwind.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 #ifdef MP_HAVE_LIBUNWIND
 
@@ -33,6 +35,10 @@ static struct {
     __typeof__(unw_step) *step;
     __typeof__(unw_get_reg) *get_register;
     __typeof__(unw_is_signal_frame) *is_signal;
+#ifdef MP_COMPARE_UNWINDERS
+    __typeof__(unw_get_proc_info_by_ip) *get_info;
+    unw_addr_space_t *here;
+#endif
 } library;
 
 static int find(const struct link_map *map, const char *name, void *function) {
@@ -52,8 +58,19 @@ int mp_libunwind_start(void) {
 #if defined(__x86_64__)
     missing |= find(map, NAME_OF(_Ux86_64_getcontext), &library.get_context);
 #endif
+#ifdef MP_COMPARE_UNWINDERS
+    missing |= find(map, NAME_OF(unw_get_proc_info_by_ip), &library.get_info) |
+               find(map, NAME_OF(unw_local_addr_space), &library.here);
+#endif
     return missing ? -ENOSYS : 0;
 }
+
+#ifdef MP_COMPARE_UNWINDERS
+bool mp_libunwind_has_data(uint64_t address) {
+    unw_proc_info_t info;
+    return library.get_info(*library.here, address, &info, NULL) == 0;
+}
+#endif
 
 MP_NOINLINE struct mp_unwound mp_libunwind_capture(uint64_t *frames, unsigned max,
                                                    const void *caller) {
@@ -95,5 +112,12 @@ int mp_libunwind_start(void) {
 struct mp_unwound mp_libunwind_capture(uint64_t *frames, unsigned max, const void *caller) {
     return mp_fp_capture(frames, max, caller); /* never chosen: the start says so */
 }
+
+#ifdef MP_COMPARE_UNWINDERS
+bool mp_libunwind_has_data(uint64_t address) {
+    (void)address;
+    return false;
+}
+#endif
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "memprof/dump.h"
 #include "platform/arch.h"
+#include "profile/compare.h"
 #include "profile/stack.h"
 
 /* Written at start-up, and in a child of fork while it has one thread. */
@@ -17,9 +18,11 @@ void mp_unwind_start(int wanted) {
         backend = MEMPROF_UNWIND_CFI;
     else
         backend = MEMPROF_UNWIND_FP;
+    mp_compare_start(backend);
 }
 
 void mp_unwind_after_fork_child(void) {
+    mp_compare_stop();
     if (backend == MEMPROF_UNWIND_LIBUNWIND)
         mp_unwind_start(MP_UNWIND_CFI);
 }
@@ -38,6 +41,7 @@ MP_INLINE struct mp_unwound capture(uint64_t *frames, unsigned max, const void *
 
 MP_NOINLINE struct mp_unwound mp_unwind(uint64_t *frames, unsigned max, const void *caller) {
     struct mp_unwound unwound = capture(frames, max, caller);
+    mp_compare_capture(frames, max, caller, unwound);
     if (MP_UNLIKELY(!unwound.depth) && caller)
         unwound = capture(frames, max, NULL);
     return unwound;

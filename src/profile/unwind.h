@@ -9,6 +9,7 @@
 #ifndef MP_PROFILE_UNWIND_H
 #define MP_PROFILE_UNWIND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "platform/options.h"
@@ -54,6 +55,11 @@ struct mp_unwound mp_libunwind_capture(uint64_t *frames, unsigned max, const voi
 /* 0 if it can be used, else -errno. */
 int mp_cfi_start(void);
 int mp_libunwind_start(void);
+
+#ifdef MP_COMPARE_UNWINDERS /* compare.h */
+/* Does libunwind find unwind data for this instruction? */
+bool mp_libunwind_has_data(uint64_t address);
+#endif
 
 /* What all three do with an address: leave it out before `caller`, keep it, or see that there is no
  * room for it. */

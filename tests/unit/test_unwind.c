@@ -260,6 +260,26 @@ START_TEST(a_tail_call_is_the_same) {
 }
 END_TEST
 
+/* Linked far from all other code in unit-unwind-pieces. There the program's segments leave a hole,
+ * and the loader has each of them as an object of its own, without the unwind data of the others.
+ */
+static MP_NOINLINE __attribute__((section(".apart"))) void apart(void (*then)(void)) {
+    then();
+    STAY();
+}
+
+START_TEST(a_program_in_pieces_is_the_same) {
+    struct dl_find_object near, far;
+    start();
+    for (unsigned again = 0; again < 3; again++)
+        apart(compare);
+    ck_assert_uint_eq(result.flags, 0);
+    ck_assert_int_eq(_dl_find_object((void *)(uintptr_t)&compare, &near), 0);
+    ck_assert_int_eq(_dl_find_object((void *)(uintptr_t)&apart, &far), 0);
+    ck_assert_int_eq(near.dlfo_map_start != far.dlfo_map_start, UNIT_PIECES);
+}
+END_TEST
+
 START_TEST(without_its_caller_everything_is_kept) {
     start();
     result = mp_unwind(ours, MOST, &start);
@@ -666,6 +686,7 @@ int main(void) {
     UNIT_CASE(shapes, a_callback_of_libcs_is_the_same);
     UNIT_CASE(shapes, a_call_at_the_very_end_is_the_same);
     UNIT_CASE(shapes, a_tail_call_is_the_same);
+    UNIT_CASE(shapes, a_program_in_pieces_is_the_same);
     UNIT_CASE(shapes, without_its_caller_everything_is_kept);
     suite_add_tcase(suite, shapes);
     TCase *signals = tcase_create("signals");
