@@ -30,14 +30,25 @@ extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute_
 
 /* ---- modules ---- */
 
-struct module {
-    uintptr_t start, size;
-    uint32_t tag;
+struct modules {
+    struct mp_unwind_module
+        last[2]; /* that the capture was in, the current one first; size 0: none */
 };
 
-struct modules {
-    struct module last[2]; /* that the capture was in, the current one first; size 0: none */
-};
+/* Those that this thread's last captures were in, round and round. */
+#define PASSED 4u
+static __thread struct {
+    struct mp_unwind_module at[PASSED];
+    unsigned count;
+} passed __attribute__((tls_model("initial-exec")));
+
+const struct mp_unwind_module *mp_unwind_module(uintptr_t address) {
+    for (unsigned i = 0; i < PASSED; i++) {
+        if (address - passed.at[i].start < passed.at[i].size)
+            return &passed.at[i];
+    }
+    return NULL;
+}
 
 /* Where a module's build-id is, so that it need not be searched each time: the upper part names the
  * module, the lower 12 bits are the note's offset in its first page, 0 if it has none. Only a hint:
@@ -150,7 +161,7 @@ static MP_NOINLINE bool find_object(uintptr_t address, struct dl_find_object *fo
 
 static MP_NOINLINE bool change_module(struct modules *modules, uintptr_t address) {
     struct dl_find_object found;
-    struct module left = modules->last[0];
+    struct mp_unwind_module left = modules->last[0];
     modules->last[0] = modules->last[1];
     modules->last[1] = left;
     if (address - modules->last[0].start < modules->last[0].size)
@@ -159,7 +170,8 @@ static MP_NOINLINE bool change_module(struct modules *modules, uintptr_t address
         return false;
     uintptr_t start = (uintptr_t)found.dlfo_map_start;
     modules->last[0] =
-        (struct module){start, (uintptr_t)found.dlfo_map_end - start, tag_of(&found)};
+        (struct mp_unwind_module){start, (uintptr_t)found.dlfo_map_end - start, tag_of(&found)};
+    passed.at[passed.count++ % PASSED] = modules->last[0];
     return address - start < modules->last[0].size;
 }
 
@@ -552,6 +564,7 @@ static MP_NOINLINE bool capture_from_caller(uint64_t *frames, unsigned max, cons
     struct light from;
     if (MP_UNLIKELY(!caller) || MP_UNLIKELY(!leave_own_frames(&from, caller)))
         return false;
+    memset(&passed, 0, sizeof passed);
     struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, NULL);
     mp_unwinding_add(&unwinding, (uintptr_t)caller);
     return capture_light(from, unwinding, unwound);
@@ -561,6 +574,7 @@ MP_NOINLINE struct mp_unwound mp_cfi_capture(uint64_t *frames, unsigned max, con
     struct mp_unwound unwound;
     if (MP_LIKELY(capture_from_caller(frames, max, caller, &unwound)))
         return unwound;
+    memset(&passed, 0, sizeof passed);
     struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, caller);
     struct mp_cfi_registers registers; /* both begin here, in this function's own frame */
     mp_arch_registers(registers.r);

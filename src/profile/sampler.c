@@ -133,6 +133,18 @@ static double weight_of(const struct mp_live *sample) {
 
 /* ---- what is kept of them ---- */
 
+/* The capture has just asked the loader whose it is, and looked whether it still is that one. */
+static uint32_t module_of(uintptr_t address) {
+    const struct mp_unwind_module *passed = mp_unwind_module(address);
+    uint32_t number = passed ? mp_modules_find_tagged(passed->start, passed->tag) : 0;
+    if (number)
+        return number;
+    number = mp_modules_find(address);
+    if (number && passed)
+        mp_modules_note_tag(number, passed->start, passed->tag);
+    return number;
+}
+
 uint32_t mp_sampler_stack(const void *caller) {
     uint64_t frames[MP_DEPTH_MAX];
     struct mp_unwound unwound = mp_unwind(frames, depth, caller);
@@ -148,7 +160,7 @@ uint32_t mp_sampler_stack(const void *caller) {
         /* A call may be its module's last instruction: it is looked up by the byte before. */
         uintptr_t at = address - !exact;
         if (!found || at < found->start || at >= found->end) {
-            module = mp_modules_find(at);
+            module = module_of(at);
             found = module ? mp_modules_get((uint32_t)module) : NULL;
         }
         frames[i] = exact | module << 48 | address;

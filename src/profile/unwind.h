@@ -25,6 +25,16 @@ struct mp_unwound {
     unsigned flags; /* enum mp_unwind_result_flags */
 };
 
+/* A module as this thread's last capture by cfi found it: its place, and a tag that is another
+ * one's with another module there (cfi.c). */
+struct mp_unwind_module {
+    uintptr_t start, size;
+    uint32_t tag;
+};
+
+/* The one that the address lies in; NULL: the capture did not come by it, or by too many others. */
+const struct mp_unwind_module *mp_unwind_module(uintptr_t address);
+
 /* In a frame: this is the very instruction that a signal interrupted, no return address. */
 #define MP_UNWIND_EXACT ((uint64_t)1 << 63)
 

@@ -167,6 +167,21 @@ uint32_t mp_modules_find(uintptr_t address) {
     return number;
 }
 
+uint32_t mp_modules_find_tagged(uintptr_t start, uint32_t tag) {
+    _Atomic(uint32_t) *place = place_of(start);
+    uint32_t number = place ? atomic_load_explicit(place, memory_order_acquire) : 0;
+    while (number &&
+           atomic_load_explicit(&mp_modules_get(number)->tag, memory_order_relaxed) != tag + 1)
+        number = mp_modules_get(number)->older;
+    return number;
+}
+
+void mp_modules_note_tag(uint32_t number, uintptr_t start, uint32_t tag) {
+    struct mp_module *module = &chunks[(number - 1) / CHUNK][(number - 1) % CHUNK];
+    if (module->start == start)
+        atomic_store_explicit(&module->tag, tag + 1, memory_order_relaxed);
+}
+
 bool mp_modules_is_loaded(const struct mp_module *module) {
     struct dl_find_object found;
     return _dl_find_object && _dl_find_object((void *)module->start, &found) == 0 &&

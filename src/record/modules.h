@@ -7,6 +7,7 @@
 #ifndef MP_RECORD_MODULES_H
 #define MP_RECORD_MODULES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,8 @@ struct mp_module {
     uintptr_t build_id_at; /* where to look for it while the module is loaded; 0: nowhere */
     uint32_t build_id_size;
     uint8_t build_id[36];
-    uint32_t older; /* number of another module that had this place before, or 0 */
+    _Atomic(uint32_t) tag; /* by which captures know it, plus one; 0: none has been noted */
+    uint32_t older;        /* number of another module that had this place before, or 0 */
 };
 
 /* At start-up: the program's own path is asked for once. */
@@ -27,6 +29,11 @@ void mp_modules_start(void);
 /* The number of the module that `address` lies in, which is on this thread's stack and so stays
  * loaded meanwhile; 0: in none, or none can be noted. */
 uint32_t mp_modules_find(uintptr_t address);
+
+/* The same of one that begins there and has that tag (unwind.h), by which it has been found before;
+ * 0: it has not. */
+uint32_t mp_modules_find_tagged(uintptr_t start, uint32_t tag);
+void mp_modules_note_tag(uint32_t number, uintptr_t start, uint32_t tag);
 
 uint32_t mp_modules_count(void);
 /* 1 .. mp_modules_count() */
