@@ -204,12 +204,19 @@ bool boxes_of_dead(pid_t pid, struct found_box *found) {
 /* The word is written with a call and not through memory, of which a file that is cut takes the
  * pages away. To be woken, a process is told an address alone. */
 bool boxes_ask(const struct found_box *box) {
+    struct memprof_box_head head;
     struct stat info;
     uint32_t word = 0;
     int fd = open_box(box->path, box->uid, O_RDWR, &info);
     if (fd < 0)
         return false;
-    bool good = read_at(fd, &word, sizeof word, STATE_BYTE(request));
+    /* It may be another file by now. */
+    bool good = read_head(fd, &head) && (pid_t)head.process.pid == box->pid;
+    if (!good) {
+        close(fd);
+        return false;
+    }
+    good = read_at(fd, &word, sizeof word, STATE_BYTE(request));
     word++;
     good =
         good && pwrite(fd, &word, sizeof word, (off_t)STATE_BYTE(request)) == (ssize_t)sizeof word;

@@ -217,6 +217,20 @@ void render_json(FILE *stream, struct view *view) {
     rss(stream, view->new);
 }
 
+static void series(FILE *stream, const struct dump *dump) {
+    fputs("\"series\":[", stream);
+    for (size_t i = 0; i < dump->point_count; i++) {
+        const struct memprof_dump_point *point = &dump->points[i];
+        fprintf(stream,
+                "%s{\"time\":%llu.%09llu,\"live_bytes\":%llu,\"live_objects\":%llu,"
+                "\"cached_max_bytes\":%llu,\"heap_bytes\":%llu,\"allocated_objects\":%llu}",
+                i ? ",\n  " : "\n  ", (ull)point->time_ns / 1000000000u,
+                (ull)point->time_ns % 1000000000u, (ull)point->live_bytes, (ull)point->live_objects,
+                (ull)point->cached_bytes, (ull)point->heap_bytes, (ull)point->allocated_objects);
+    }
+    fputs("],\n", stream);
+}
+
 void render_json_stats(FILE *stream, const struct dump *dump) {
     const struct memprof_dump_process *process = dump->process;
     const struct view view = {.new = dump};
@@ -247,5 +261,6 @@ void render_json_stats(FILE *stream, const struct dump *dump) {
             (ull)process->samples_dropped);
     classes(stream, &view);
     nodes(stream, dump);
+    series(stream, dump);
     rss(stream, dump);
 }
