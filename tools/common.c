@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *program = "memprof";
@@ -251,6 +252,11 @@ void tool_index_add(struct tool_index *index, uint64_t hash, uint32_t value) {
 void tool_index_free(struct tool_index *index) {
     free(index->slots);
     *index = (struct tool_index){0};
+}
+
+uint64_t tool_pid_namespace(void) {
+    struct stat info;
+    return stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
 }
 
 /* ---- the terminal ---- */

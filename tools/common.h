@@ -83,6 +83,11 @@ uint32_t tool_index_find(const struct tool_index *index, uint64_t hash, tool_ind
 void tool_index_add(struct tool_index *index, uint64_t hash, uint32_t value);
 void tool_index_free(struct tool_index *index);
 
+/* ---- the system ---- */
+
+/* Inode of the PID namespace in which this process counts; 0: not known. */
+uint64_t tool_pid_namespace(void);
+
 /* ---- the terminal ---- */
 
 /* Whether colour is welcome there: a terminal that is not dumb, and no NO_COLOR. */

@@ -92,8 +92,6 @@ struct memprof_box_state {
     uint64_t begun_ns;    /* monotonic time when the process began, as far as this knows */
     uint32_t ended;       /* 1: the process has come to its normal end */
     uint32_t request;     /* counted up by who asks something of the process: src/control */
-    uint32_t answered;    /* what the process has seen of it */
-    uint32_t reserved;
     struct memprof_box_figures figures[2];
 };
 

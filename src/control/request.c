@@ -97,12 +97,10 @@ static _Atomic(uint32_t) word_seen;
 static bool word_has_changed(void) {
     if (mp_options.control == MP_CONTROL_OFF || mp_box_standing() != MP_BOX_OPEN)
         return false;
-    struct memprof_box_state *state = mp_box_state();
-    uint32_t word = __atomic_load_n(&state->request, __ATOMIC_RELAXED);
+    uint32_t word = __atomic_load_n(&mp_box_state()->request, __ATOMIC_RELAXED);
     if (word == atomic_load_explicit(&word_seen, memory_order_relaxed))
         return false;
     atomic_store_explicit(&word_seen, word, memory_order_relaxed);
-    __atomic_store_n(&state->answered, word, __ATOMIC_RELAXED);
     return true;
 }
 

@@ -32,7 +32,7 @@ static void *map_result(uintptr_t got) {
 
 /* Nobody maps or unmaps our tables, or the heap's pages: it would be the end of the program. */
 static bool is_ours(const char *call, const void *address, size_t size) {
-    static bool said;
+    static _Atomic(bool) said;
     uintptr_t start = (uintptr_t)address;
     if (!mp_active || (!mp_arena_forbids(start, size) && !mp_box_overlaps(start, start + size)))
         return false;

@@ -25,10 +25,9 @@ static struct mp_lock slots_lock = MP_LOCK_INIT(MP_RANK_MIRROR_SLOTS);
 
 /* Of this process's box; under the lock of stacks. */
 static struct {
-    uint32_t modules;         /* mirrored, or without room */
-    _Atomic(uint32_t) stacks; /* the first so many are there */
-    bool full;                /* a stack had no room: no later one has any */
-    uint64_t frames, frees;   /* used */
+    uint32_t modules;       /* mirrored, or without room */
+    bool full;              /* a stack had no room: no later one has any */
+    uint64_t frames, frees; /* used */
 } mirrored;
 
 /* Of an area of slots: those that have been emptied, and how many have been in use at a time. Under
@@ -391,9 +390,9 @@ static void decide(void) {
     static struct memprof_dump_process process;
     static bool said;
     const char *why;
+    /* After a filter it would take calls that may be forbidden; with rate=0 there is nothing. */
     if (mp_sys_confined || !mp_sampler_rate()) {
-        mp_box_settle(
-            NULL); /* it would take calls that may be forbidden now; or there is nothing */
+        mp_box_settle(NULL);
         return;
     }
     if (mp_box_make(&why) == 0) {
@@ -415,7 +414,8 @@ bool mp_mirror_begin(bool sample) {
         return false;
     mp_lock_take(&start_lock);
     if (sample && mp_box_standing() == MP_BOX_UNDECIDED) {
-        /* A handler that samples would wait for its own thread; and its stack may be small. */
+        /* A handler that leaves by siglongjmp would leave it half made; and the stack that a
+         * handler has beside this one's may be small. */
         uint64_t mask;
         mp_sys_block_all(&mask);
         decide();
@@ -432,8 +432,10 @@ void mp_mirror_end(bool undecided) {
         mp_lock_drop(&start_lock);
 }
 
+/* A change that changes nothing: a handler that comes in between finds its thread inside. */
 void mp_mirror_make(void) {
-    mp_mirror_end(mp_mirror_begin(true));
+    mp_sampler_begin_change(true);
+    mp_sampler_end_change();
 }
 
 void mp_mirror_before_fork(void) {

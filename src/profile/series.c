@@ -142,7 +142,7 @@ static void take_point(void) {
                           memory_order_relaxed);
 }
 
-void mp_series_take(void) {
+static void take_if_free(void) {
     uint64_t now = mp_sys_now_ms(), since = atomic_load_explicit(&busy, memory_order_relaxed);
     if ((since && now - since < GIVEN_UP_MS) ||
         /* acquire and release: the next one sees what this one wrote */
@@ -160,7 +160,7 @@ void mp_series_tick(uint64_t now_ms) {
 
 void mp_series_asked(void) {
     if (mp_sys_now_ms() >= atomic_load_explicit(&next_ms, memory_order_relaxed))
-        mp_series_take();
+        take_if_free();
 }
 
 void mp_series_each(void (*visit)(const struct memprof_dump_point *point)) {

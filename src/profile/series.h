@@ -20,8 +20,6 @@
 void mp_series_tick(uint64_t now_ms);
 /* At the end of a slow path: takes the point that is due. */
 void mp_series_asked(void);
-/* Takes one now, due or not; the figures in the black box are up to date then. */
-void mp_series_take(void);
 
 /* There is a black box now: figures at the next occasion. */
 void mp_series_soon(void);

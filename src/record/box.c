@@ -49,7 +49,6 @@ static const struct {
 static struct {
     char *base; /* NULL: there is none */
     uint64_t size, budget;
-    uint64_t ticks; /* when the process began */
     struct memprof_box_state *state;
     struct memprof_box_place places[MEMPROF_BOX_AREAS];
     _Atomic(uint64_t) committed[MEMPROF_BOX_AREAS]; /* bytes that may be stored to */
@@ -307,8 +306,7 @@ static int fill_file(int fd) {
     if (error)
         return error;
     if (!is_tmpfs)
-        return -ENOTSUP; /* elsewhere a store to a page that is there may raise SIGBUS all the same
-                          */
+        return -ENOTSUP; /* a store to a page that is there may raise SIGBUS all the same */
     box.budget = space && space / SHARE < BUDGET_MOST ? space / SHARE : BUDGET_MOST;
     if (!plan_size())
         return -EFBIG;

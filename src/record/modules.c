@@ -5,6 +5,7 @@
 #include <link.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "heap/arena.h"
 #include "platform/lock.h"
@@ -40,7 +41,9 @@ void mp_modules_start(void) {
     char path[4096];
     long n = mp_sys_readlink("/proc/self/exe", path, sizeof path - 1);
     path[n > 0 ? n : 0] = '\0';
-    program = mp_meta_copy(path);
+    /* Without /proc, as the program was started. */
+    const char *executed = (const char *)getauxval(AT_EXECFN);
+    program = n > 0 || !executed ? mp_meta_copy(path) : executed;
 }
 
 const char *mp_modules_program(void) {

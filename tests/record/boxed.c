@@ -1,6 +1,7 @@
 /* Does what its arguments say, one after the other, for test-box:
  *
  *   take:N:SIZE     allocates N blocks in hold_on_to, and keeps them
+ *   touch:N:SIZE    the same, and writes to all of each
  *   give:N          frees the N that it took last
  *   churn:N         allocates and frees N blocks
  *   crowd:K:N:SIZE  K threads take N blocks each, and stay
@@ -48,6 +49,11 @@ static void take(long n, long size) {
         }
         taken[count++] = hold_on_to((size_t)size);
     }
+}
+
+static void touch(long n, long size) {
+    for (; n > 0; n--)
+        memset(hold_on_to((size_t)size), 1, (size_t)size);
 }
 
 static long crowd_n, crowd_size;
@@ -154,6 +160,8 @@ static void act(const char *word, char **argv) {
     sscanf(text, "%ld:%ld:%ld", &a, &b, &c);
     if (is(word, "take"))
         take(a, b);
+    else if (is(word, "touch"))
+        touch(a, b);
     else if (is(word, "give"))
         for (; a > 0 && count > 0; a--)
             free(taken[--count]);

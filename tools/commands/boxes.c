@@ -120,13 +120,8 @@ struct list {
     size_t count, capacity;
 };
 
-static uint64_t own_namespace(void) {
-    struct stat info;
-    return stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
-}
-
 static bool is_dead(const struct found_box *box, uint64_t began) {
-    if (box->pid_namespace && box->pid_namespace != own_namespace())
+    if (box->pid_namespace && box->pid_namespace != tool_pid_namespace())
         return false; /* nobody here can say */
     struct process process;
     struct tool_error error;

@@ -10,6 +10,8 @@
 
 #include <memprof/box.h>
 
+#include "common.h"
+
 /* More than any memprof makes. */
 #define SIZE_MOST ((uint64_t)1 << 30)
 
@@ -45,21 +47,7 @@ bool box_is(const unsigned char *magic, size_t size) {
 /* ---- bytes ---- */
 
 static int read_at(const struct reading *r, void *into, uint64_t offset, size_t size) {
-    char *to = into;
-    while (size > 0) {
-        ssize_t n = pread(r->fd, to, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return dump_fail(r->check, offset, "cannot be read: %s", strerror(errno));
-        if (n == 0)
-            return dump_fail(r->check, offset, "the file ends here, and should have %ju bytes",
-                             (uintmax_t)r->head.file_size);
-        to += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return 0;
+    return dump_read_at(r->check, r->fd, into, offset, size);
 }
 
 static void wait_a_little(int attempt) {
@@ -148,11 +136,7 @@ static bool is_running(const struct memprof_box_head *head, uint64_t *rss) {
 
 /* Its number says nothing here: that is of another PID namespace. */
 static bool is_elsewhere(const struct memprof_box_head *head) {
-    char text[64];
-    ssize_t n = readlink("/proc/self/ns/pid", text, sizeof text - 1);
-    text[n > 0 ? n : 0] = '\0';
-    const char *at = strchr(text, '[');
-    uint64_t here = at ? strtoull(at + 1, NULL, 10) : 0;
+    uint64_t here = tool_pid_namespace();
     return here && head->pid_namespace && here != head->pid_namespace;
 }
 

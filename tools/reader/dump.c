@@ -50,20 +50,7 @@ static bool is_zero(const unsigned char *bytes, size_t size, size_t *where) {
 /* ---- the file ---- */
 
 static int read_at(struct reader *r, void *into, uint64_t offset, size_t size) {
-    char *to = into;
-    while (size > 0) {
-        ssize_t n = pread(r->fd, to, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return dump_fail(&r->check, offset, "cannot be read: %s", strerror(errno));
-        if (n == 0)
-            return dump_fail(&r->check, offset, "the file ends here; it has shrunk meanwhile");
-        to += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return 0;
+    return dump_read_at(&r->check, r->fd, into, offset, size);
 }
 
 /* Only regular files have a size to hold the header's against. O_NONBLOCK: a FIFO without a writer

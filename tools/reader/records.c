@@ -1,8 +1,10 @@
 #include "reader/records.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- errors ---- */
 
@@ -40,6 +42,25 @@ int dump_fail_whole(const char *path, struct dump_error *error, const char *why)
     error->offset = 0;
     snprintf(error->text, sizeof error->text, "%s: %s", shown, why);
     return -1;
+}
+
+/* ---- bytes ---- */
+
+int dump_read_at(const struct dump_check *check, int fd, void *into, uint64_t offset, size_t size) {
+    char *to = into;
+    while (size > 0) {
+        ssize_t n = pread(fd, to, size, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return dump_fail(check, offset, "cannot be read: %s", strerror(errno));
+        if (n == 0)
+            return dump_fail(check, offset, "the file ends here; it has shrunk meanwhile");
+        to += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return 0;
 }
 
 /* ---- sizes ---- */

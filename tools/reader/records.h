@@ -44,6 +44,9 @@ int dump_fail(const struct dump_check *check, uint64_t offset, const char *forma
     __attribute__((format(printf, 3, 4)));
 int dump_fail_whole(const char *path, struct dump_error *error, const char *why);
 
+/* So many bytes of the file, from there; 0, or -1 with the error filled in. */
+int dump_read_at(const struct dump_check *check, int fd, void *into, uint64_t offset, size_t size);
+
 /* Brings `count` records from one size to another, in place: `bytes` has room for the larger. What
  * a smaller record lacks is zero, what a larger one has more is dropped. */
 void dump_fit(void *bytes, size_t count, size_t from, size_t to);
