@@ -5,6 +5,7 @@
     box.py cut FILE TOOL                cuts it, at many lengths
     box.py pid FILE PID                 makes it one of the process PID
     box.py version FILE VERSION
+    box.py sums FILE                    changes a sum of each stack, and of each kind of its frees
 """
 import json
 import os
@@ -112,6 +113,26 @@ def cut(path, tool):
     return tally(results)
 
 
+STACKS, FREES = 3, 4  # areas
+SUMS = {STACKS: 24, FREES: 24}  # where a record's sums begin
+
+
+def sums(path):
+    with open(path, "r+b") as file:
+        data = head(file)
+        file.seek(4096)
+        counts = struct.unpack("<%dQ" % AREAS, file.read(8 * AREAS))
+        for area, first in SUMS.items():
+            offset, _, record = struct.unpack_from("<QQI", data, HEAD_PLACES + 24 * area)
+            for i in range(counts[area]):
+                file.seek(offset + i * record + first)
+                byte = file.read(1)[0]
+                file.seek(offset + i * record + first)
+                file.write(bytes([byte ^ 1]))
+    print(counts[STACKS] + counts[FREES])
+    return 0
+
+
 def change(path, offset, number, form="<I"):
     with open(path, "r+b") as file:
         data = head(file)
@@ -141,6 +162,8 @@ def main(what, path, *rest):
         return cut(path, *rest)
     if what == "held":
         return held(path, *rest)
+    if what == "sums":
+        return sums(path)
     if what == "version":
         return change(path, 8, rest[0])
     if what == "pid":
