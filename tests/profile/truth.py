@@ -59,16 +59,44 @@ class Pile:
 
 def by_class(dump):
     """The live samples by the class whose blocks they are of, with what the census counts of it: a
-    list of (samples, objects, bytes, sized). Blocks larger than the classes go are one."""
+    list of (class, samples, objects, bytes). Blocks larger than the classes go are one, 0."""
     sized = {c['size']: c for c in dump.classes if c['kind'] == 0}
-    found = {size: ([], c['live_objects'], c['live_bytes'], True) for size, c in sized.items()}
+    found = {size: (size, [], c['live_objects'], c['live_bytes']) for size, c in sized.items()}
     larger = [c for c in dump.classes if c['kind'] != 0]
-    found[0] = ([], sum(c['live_objects'] for c in larger), sum(c['live_bytes'] for c in larger),
-                False)
+    found[0] = (0, [], sum(c['live_objects'] for c in larger),
+                sum(c['live_bytes'] for c in larger))
     for sample in dump.samples:
         large = sample['flags'] & 1 or sample['coin'] not in sized
-        found[0 if large else sample['coin']][0].append(sample)
+        found[0 if large else sample['coin']][1].append(sample)
     return list(found.values())
+
+
+def unsampled(dump, exact):
+    """What each site has in classes of which this dump has no sample at all, by a dump of every block:
+    objects and bytes."""
+    missed = {}
+    without = {size for size, samples, _, _ in by_class(dump) if not samples}
+    for name, classes in exact.items():
+        missed[name] = [sum(classes[size][i] for size in without & classes.keys())
+                        for i in range(2)]
+    return missed
+
+
+def exact_by_class(program, library, chosen, path):
+    """What each site has in each class: {site: {class: [objects, bytes]}}."""
+    sites = siting.parse(siting.run(library, 'rate=1', program, chosen, path))
+    dump, names = siting.load(path, sites)
+    found = {name: {} for name in sites}
+    for size, samples, _, _ in by_class(dump):
+        for sample in samples:
+            name = names[sample['stack']]
+            if name:
+                pair = found[name].setdefault(size, [0, 0])
+                pair[0] += 1
+                pair[1] += sample['size']
+    for name, site in sites.items():
+        assert sum(pair[1] for pair in found[name].values()) == site.live_bytes, 'rate=1 is exact'
+    return found
 
 
 def calibrate(dump, site_of):
@@ -77,10 +105,10 @@ def calibrate(dump, site_of):
     variance is that of the weights of what is the site's, less its share, and of what is others'. With
     a sample more than there is, like the mean one and nobody's: one sample is no certainty.
     Returns the piles, and the bytes that are in them, rounded up, and in classes without a sample."""
-    piles, rounded, unsampled = {}, 0.0, 0.0
-    for samples, objects, size, sized in by_class(dump):
+    piles, rounded, without = {}, 0.0, 0.0
+    for sized, samples, objects, size in by_class(dump):
         if not samples:
-            unsampled += size
+            without += size
             continue
         # weight, what the class is counted by, and size
         items = [(heapfile.weight(s), 1 if sized else s['coin'], s['size'], site_of(s))
@@ -107,7 +135,7 @@ def calibrate(dump, site_of):
                     sum((w * w - w) * (y * y - 2 * share * x * y) for w, x, y in of) +
                     share * share * extra))
                 pile.seen[i] += mine_seen
-    return piles, rounded, unsampled
+    return piles, rounded, without
 
 
 def pile_up(dump, names, sites, calibrated):
@@ -165,7 +193,7 @@ def check_tool(program, library, memprof, path):
     holds of them does not hold of it. To a byte: it prints whole ones."""
     for chosen in SETS:
         dump, _, _ = run_once(program, library, chosen, 1, path)
-        piles, rounded, unsampled = calibrate(dump, lambda sample: sample['stack'])
+        piles, rounded, without = calibrate(dump, lambda sample: sample['stack'])
         ours = sorted((pile.value[1], *pile.interval(1)) for pile in piles.values())
         shown = json.loads(subprocess.run(
             [memprof, 'show', '--by', 'stack', '--top', '0', '--format', 'json', path],
@@ -181,7 +209,7 @@ def check_tool(program, library, memprof, path):
         whole = sum(site['bytes'] for site in shown['sites']) + besides['rounding_bytes'] + \
             besides['unsampled_bytes']
         case('what memprof show gives to sites adds up to what is counted of %s' % chosen,
-             abs(whole - live) <= len(ours) + 2 and abs(rounded + unsampled - live) < 1 and
+             abs(whole - live) <= len(ours) + 2 and abs(rounded + without - live) < 1 and
              sum(c['live_bytes'] for c in dump.classes) == live,
              '%d of %d bytes, %s' % (whole, live, besides))
 
@@ -204,9 +232,12 @@ class Record:
         self.ratios = [[] for _ in FIELDS]
         self.covered = [0, 0]
 
-    def add(self, pile):
+    def add(self, pile, missed):
+        """What is in classes without a sample is nobody's, and memprof names it as that: the mean is
+        to be right of all others."""
         self.samples += pile.samples
-        for i, value in enumerate(pile.value + pile.allocated):
+        values = [value + more for value, more in zip(pile.value, missed)] + pile.allocated
+        for i, value in enumerate(values):
             self.ratios[i].append(value / self.truth[i])
         for i in range(2):
             low, high = pile.interval(i)
@@ -217,13 +248,15 @@ def collect(program, library, seeds, path):
     """By the samples alone, and as they are brought to the census."""
     records = ({}, {})
     for chosen in SETS:
+        exact = exact_by_class(program, library, chosen, path)
         for seed in range(1, seeds + 1):
             dump, names, sites = run_once(program, library, chosen, seed, path)
+            missed = unsampled(dump, exact)
             for calibrated in range(2):
                 for name, pile in pile_up(dump, names, sites, calibrated).items():
                     record = records[calibrated].setdefault(name, Record(name, sites[name]))
                     assert record.counts == sites[name].counts(), 'the truth differs by run'
-                    record.add(pile)
+                    record.add(pile, missed[name] if calibrated else (0, 0))
     return [list(found.values()) for found in records]
 
 
