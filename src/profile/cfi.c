@@ -4,214 +4,19 @@
  * for the row, and what it saved. Else _dl_find_object, a search of the table, and the programs:
  * some 300 ns.
  *
- * A row in the cache is right only for the module that it was made from; another one may be at its
- * address by now. So each capture looks up each module it passes through anew, and makes a tag
- * of what the loader says and of the build-id in the module itself; rows carry the tag. Nothing
- * that a row was made from is read again, as it may be gone, and a module with a frame on our stack
- * cannot go while we look. A file without a build-id is known by a few entries of its search table
- * instead. If tags ever agree by chance (1 in 2^24 per reload at the same address), captures in
- * that module are wrong, and no more: whatever a row says, the stack's bounds hold. */
+ * A row in the cache is right only for the module that it was made from: rows carry its tag
+ * (cfi_module.h). Whatever a row says, the stack's bounds hold. */
 #include "profile/cfi.h"
 
-#include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
-#include <link.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <string.h>
 
+#include "profile/cfi_module.h"
 #include "profile/unwind.h"
-
-extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute__((weak));
 
 /* What is known of the registers of a frame that made a call. */
 #define VALID_AFTER_CALL (MP_ARCH_PRESERVED | (uint64_t)1 << MP_ARCH_SP | (uint64_t)1 << MP_ARCH_PC)
-
-/* ---- modules ---- */
-
-struct modules {
-    struct mp_unwind_module
-        last[2]; /* that the capture was in, the current one first; size 0: none */
-};
-
-/* Those that this thread's last captures were in, round and round. */
-#define PASSED 4u
-static __thread struct {
-    struct mp_unwind_module at[PASSED];
-    unsigned count;
-} passed __attribute__((tls_model("initial-exec")));
-
-const struct mp_unwind_module *mp_unwind_module(uintptr_t address) {
-    for (unsigned i = 0; i < PASSED; i++) {
-        if (address - passed.at[i].start < passed.at[i].size)
-            return &passed.at[i];
-    }
-    return NULL;
-}
-
-/* Where a module's build-id is, so that it need not be searched each time: the upper part names the
- * module, the lower 12 bits are the note's offset in its first page, 0 if it has none. Only a hint:
- * what is there must still look like the note. */
-#define HINTS 64u
-static _Atomic uint64_t hints[HINTS];
-
-/* A module begins with a page that holds the headers and can always be read. */
-#define HEAD 4096u
-
-struct note {
-    uint32_t name_size, size, type;
-    char name[4];
-    unsigned char id[8]; /* its beginning */
-};
-
-/* Nothing in a file need be aligned as it should. */
-MP_INLINE uint64_t load64(uintptr_t address) {
-    uint64_t word;
-    memcpy(&word, (const void *)address, sizeof word);
-    return word;
-}
-
-static bool is_build_id(uintptr_t start, uint64_t offset, uint64_t *word) {
-    struct note note;
-    if (offset == 0 || offset > HEAD - sizeof note)
-        return false;
-    memcpy(&note, (const void *)(start + offset), sizeof note);
-    if (note.type != NT_GNU_BUILD_ID || note.name_size != 4 || memcmp(note.name, "GNU", 4) != 0 ||
-        note.size < sizeof note.id)
-        return false;
-    memcpy(word, note.id, sizeof *word);
-    return true;
-}
-
-/* The program headers, if they lie where linkers put them. */
-static const ElfW(Phdr) * headers_of(uintptr_t start, uintptr_t end, unsigned *count) {
-    const ElfW(Ehdr) *elf = (const ElfW(Ehdr) *)start;
-    if (end - start < HEAD || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-        elf->e_phentsize != sizeof(ElfW(Phdr)) || elf->e_phoff % 8 != 0 || elf->e_phoff >= HEAD ||
-        elf->e_phnum > (HEAD - elf->e_phoff) / sizeof(ElfW(Phdr)))
-        return NULL;
-    *count = elf->e_phnum;
-    return (const ElfW(Phdr) *)(start + elf->e_phoff);
-}
-
-/* The build-id's note in the first page; 0: none. */
-static MP_COLD uint64_t find_note(uintptr_t start, uintptr_t end, uintptr_t bias) {
-    unsigned count = 0;
-    const ElfW(Phdr) *header = headers_of(start, end, &count);
-    for (unsigned i = 0; header && i < count; i++, header++) {
-        uint64_t at = header->p_vaddr + bias - start;
-        if (header->p_type != PT_NOTE || at >= HEAD || header->p_memsz > HEAD - at)
-            continue;
-        uint64_t note_end = at + header->p_memsz, word;
-        uint64_t align = header->p_align == 8 ? 8 : 4;
-        while (at + 12 <= note_end) {
-            uint32_t sizes[2];
-            if (is_build_id(start, at, &word))
-                return at;
-            memcpy(sizes, (const void *)(start + at), sizeof sizes);
-            at += 12 + (((uint64_t)sizes[0] + 3) & ~(uint64_t)3);
-            at = (at + align - 1) & ~(align - 1);
-            at += ((uint64_t)sizes[1] + align - 1) & ~(align - 1);
-        }
-    }
-    return 0;
-}
-
-/* 24 bits of the sum, each part of it spread by a multiplication that waits for no other. */
-MP_INLINE uint32_t fold(uint64_t sum) {
-    sum ^= sum >> 32;
-    return (uint32_t)(sum * 0x9e3779b97f4a7c15u >> 40);
-}
-
-static uint32_t tag_of(const struct dl_find_object *found) {
-    uintptr_t start = (uintptr_t)found->dlfo_map_start, end = (uintptr_t)found->dlfo_map_end;
-    uintptr_t header = (uintptr_t)found->dlfo_eh_frame;
-    uint64_t sum = start * 0xbf58476d1ce4e5b9u + end * 0x94d049bb133111ebu +
-                   header * 0xd6e8feb86659fd93u +
-                   (uintptr_t)found->dlfo_link_map * 0xa0761d6478bd642fu;
-    uint64_t id = 0;
-    if (end - start < HEAD || header < start || header > end - 16)
-        return fold(sum);
-    /* How much unwind data there is, and how many entries. */
-    sum += load64(header + 4) * 0xe7037ed1a0b428dbu;
-    _Atomic uint64_t *hint = &hints[(sum >> 58) % HINTS];
-    uint64_t name = sum << 16 & ~(uint64_t)(HEAD - 1);
-    uint64_t known = atomic_load_explicit(hint, memory_order_relaxed);
-    if ((known & ~(uint64_t)(HEAD - 1)) != name) {
-        known = name | find_note(start, end, found->dlfo_link_map->l_addr);
-        /* One word: no order needed. */
-        atomic_store_explicit(hint, known, memory_order_relaxed);
-    }
-    if (is_build_id(start, known & (HEAD - 1), &id))
-        return fold(sum + id * 0x8ebc6af09c88c6e3u);
-    /* Four entries of the table: in it and in .eh_frame behind it, if it is a short one. */
-    uint64_t count = load64(header + 8) & 0xffffffff;
-    for (uint64_t i = 1; i <= 4; i++) {
-        uint64_t at = 12 + count * i / 4 * 8 - 8;
-        if (count && at < end - 8 - header)
-            sum += load64(header + at) * (0x8ebc6af09c88c6e3u + 2 * i);
-    }
-    return fold(sum);
-}
-
-static MP_NOINLINE bool find_object(uintptr_t address, struct dl_find_object *found) {
-    return _dl_find_object && _dl_find_object((void *)address, found) == 0;
-}
-
-static MP_NOINLINE bool change_module(struct modules *modules, uintptr_t address) {
-    struct dl_find_object found;
-    struct mp_unwind_module left = modules->last[0];
-    modules->last[0] = modules->last[1];
-    modules->last[1] = left;
-    if (address - modules->last[0].start < modules->last[0].size)
-        return true;
-    if (!find_object(address, &found))
-        return false;
-    uintptr_t start = (uintptr_t)found.dlfo_map_start;
-    modules->last[0] =
-        (struct mp_unwind_module){start, (uintptr_t)found.dlfo_map_end - start, tag_of(&found)};
-    passed.at[passed.count++ % PASSED] = modules->last[0];
-    return address - start < modules->last[0].size;
-}
-
-/* False: the address is in no module. */
-MP_INLINE bool enter_module(struct modules *modules, uintptr_t address) {
-    return MP_LIKELY(address - modules->last[0].start < modules->last[0].size) ||
-           change_module(modules, address);
-}
-
-/* Where the unwind data of an address is: in the segment that holds its header, since between
- * segments there may be holes. A program whose own segments leave pages between them is several
- * objects to the loader, one for each segment, and the header is in another than the code. False:
- * there is none. */
-static MP_NOINLINE bool find_tables(uintptr_t address, struct mp_cfi_tables *tables) {
-    struct dl_find_object found;
-    if (!find_object(address, &found) || !found.dlfo_eh_frame)
-        return false;
-    uintptr_t start = (uintptr_t)found.dlfo_map_start, end = (uintptr_t)found.dlfo_map_end;
-    uintptr_t header = (uintptr_t)found.dlfo_eh_frame, bias = found.dlfo_link_map->l_addr;
-    if (header < start || header >= end) {
-        if (!find_object(header, &found) || (uintptr_t)found.dlfo_eh_frame != header)
-            return false;
-        *tables =
-            (struct mp_cfi_tables){found.dlfo_map_start, found.dlfo_map_end, found.dlfo_eh_frame};
-        return true;
-    }
-    unsigned count = 0;
-    const ElfW(Phdr) *segment = headers_of(start, end, &count);
-    *tables = (struct mp_cfi_tables){found.dlfo_map_start, found.dlfo_map_end, found.dlfo_eh_frame};
-    for (unsigned i = 0; segment && i < count; i++, segment++) {
-        uintptr_t low = segment->p_vaddr + bias, size = segment->p_memsz;
-        if (segment->p_type == PT_LOAD && header - low < size && low >= start &&
-            size <= end - low) {
-            tables->low = (const unsigned char *)low;
-            tables->high = (const unsigned char *)low + size;
-            break;
-        }
-    }
-    return true;
-}
 
 /* ---- rows in the cache ---- */
 
@@ -362,7 +167,7 @@ static bool pack(const struct mp_cfi_row *row, uint32_t tag, struct packed *pack
 struct capture {
     struct mp_cfi_registers *registers;
     struct mp_stack stack;
-    struct modules modules;
+    struct mp_cfi_modules modules;
     uintptr_t stack_start; /* where this stack was entered */
 };
 
@@ -394,7 +199,7 @@ static MP_NOINLINE enum mp_cfi_step step_by_tables(struct capture *capture, uint
     struct mp_cfi_tables tables;
     struct mp_cfi_row row;
     struct packed packed;
-    if (!find_tables(address, &tables))
+    if (!mp_cfi_find_tables(address, &tables))
         return leave_signal(capture);
     int error = mp_cfi_find_row(&tables, address, &row);
     if (error == -ENOENT && !capture->registers->exact &&
@@ -436,7 +241,7 @@ static enum mp_cfi_step step(struct capture *capture) {
     uint64_t address = mp_cfi_address(registers);
     enum mp_cfi_step stepped;
     struct packed row;
-    if (!enter_module(&capture->modules, address)) {
+    if (!mp_cfi_enter_module(&capture->modules, address)) {
         stepped = leave_signal(capture);
     } else {
         if (look_up(address, capture->modules.last[0].tag, SLOT_WORDS, &row)) {
@@ -488,14 +293,14 @@ struct light {
  * waits for a store of the one before. */
 static MP_NOINLINE bool capture_light(struct light from, struct mp_unwinding unwinding,
                                       struct mp_unwound *unwound) {
-    struct modules modules = {0};
+    struct mp_cfi_modules modules = {0};
     struct mp_stack stack;
     uint64_t address = from.address, sp = from.sp, fp = from.fp;
     mp_stack_enter(&stack, sp, true);
     unwound->flags = 0;
     for (;;) {
         struct packed row;
-        if (!enter_module(&modules, address) ||
+        if (!mp_cfi_enter_module(&modules, address) ||
             MP_UNLIKELY(!look_up(address, modules.last[0].tag, 1, &row)))
             return false;
         if (MP_UNLIKELY(row.rule & END_BIT))
@@ -564,7 +369,7 @@ static MP_NOINLINE bool capture_from_caller(uint64_t *frames, unsigned max, cons
     struct light from;
     if (MP_UNLIKELY(!caller) || MP_UNLIKELY(!leave_own_frames(&from, caller)))
         return false;
-    memset(&passed, 0, sizeof passed);
+    mp_cfi_forget_modules();
     struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, NULL);
     mp_unwinding_add(&unwinding, (uintptr_t)caller);
     return capture_light(from, unwinding, unwound);
@@ -574,7 +379,7 @@ MP_NOINLINE struct mp_unwound mp_cfi_capture(uint64_t *frames, unsigned max, con
     struct mp_unwound unwound;
     if (MP_LIKELY(capture_from_caller(frames, max, caller, &unwound)))
         return unwound;
-    memset(&passed, 0, sizeof passed);
+    mp_cfi_forget_modules();
     struct mp_unwinding unwinding = mp_unwinding_begin(frames, max, caller);
     struct mp_cfi_registers registers; /* both begin here, in this function's own frame */
     mp_arch_registers(registers.r);
@@ -587,5 +392,5 @@ MP_NOINLINE struct mp_unwound mp_cfi_capture(uint64_t *frames, unsigned max, con
 }
 
 int mp_cfi_start(void) {
-    return _dl_find_object ? 0 : -ENOSYS;
+    return mp_cfi_start_modules();
 }

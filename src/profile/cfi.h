@@ -1,9 +1,10 @@
 /* The default backend: unwinding by the tables that compilers write for exceptions (.eh_frame),
- * found by glibc's lock-free _dl_find_object. Three files, so that each can be tested on its own:
+ * found by glibc's lock-free _dl_find_object. Four files, so that each can be tested on its own:
  *
- *   cfi_row.c   tables and an address -> a row: how to get from a frame to its caller's
- *   cfi_eval.c  registers and a row -> the caller's registers
- *   cfi.c       the capture: modules, and a cache of rows by address
+ *   cfi_module.c  an address -> its module, and where that one's tables are
+ *   cfi_row.c     tables and an address -> a row: how to get from a frame to its caller's
+ *   cfi_eval.c    registers and a row -> the caller's registers
+ *   cfi.c         the capture, with a cache of rows by address
  *
  * The tables are files' contents and the stack is whatever the program made of it; neither is
  * trusted. Of the tables nothing outside [low, high) is read, of the stack nothing that stack.h

@@ -135,13 +135,20 @@ static double weight_of(const struct mp_live *sample) {
 
 /* The capture has just asked the loader whose it is, and looked whether it still is that one. */
 static uint32_t module_of(uintptr_t address) {
-    const struct mp_unwind_module *passed = mp_unwind_module(address);
-    uint32_t number = passed ? mp_modules_find_tagged(passed->start, passed->tag) : 0;
-    if (number)
+    struct mp_unwind_module *passed = mp_unwind_module(address);
+    if (!passed)
+        return mp_modules_find(address);
+    /* One that stays is known to all threads. */
+    uint32_t number = __atomic_load_n(&passed->number, __ATOMIC_ACQUIRE);
+    if (MP_LIKELY(number))
         return number;
-    number = mp_modules_find(address);
-    if (number && passed)
-        mp_modules_note_tag(number, passed->start, passed->tag);
+    number = mp_modules_find_tagged(passed->start, passed->tag);
+    if (!number) {
+        number = mp_modules_find(address);
+        if (number)
+            mp_modules_note_tag(number, passed->start, passed->tag);
+    }
+    __atomic_store_n(&passed->number, number, __ATOMIC_RELEASE);
     return number;
 }
 

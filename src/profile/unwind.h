@@ -26,14 +26,15 @@ struct mp_unwound {
 };
 
 /* A module as this thread's last capture by cfi found it: its place, and a tag that is another
- * one's with another module there (cfi.c). */
+ * one's with another module there (cfi_module.h). */
 struct mp_unwind_module {
     uintptr_t start, size;
     uint32_t tag;
+    uint32_t number; /* for who asks: 0 at first, and again when the module may be another one */
 };
 
 /* The one that the address lies in; NULL: the capture did not come by it, or by too many others. */
-const struct mp_unwind_module *mp_unwind_module(uintptr_t address);
+struct mp_unwind_module *mp_unwind_module(uintptr_t address);
 
 /* In a frame: this is the very instruction that a signal interrupted, no return address. */
 #define MP_UNWIND_EXACT ((uint64_t)1 << 63)
