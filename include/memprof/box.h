@@ -11,7 +11,7 @@
  *   written once    TEXTS, MODULES, FRAMES, and the first part of STACKS and FREES: counted in
  *                   `used` when whole
  *   sums            the second part of STACKS and FREES: each number is added to by itself, and
- *                   `sum_check` too, so that it fits whenever nobody is in the midst of an addition
+ *                   the check behind them too, so that it fits whenever nobody is adding just then
  *   slots           SAMPLES and REGIONS: `serial` or `start` is 0 while it is free or being written
  *
  * Numbers in it refer to what `used` counted before. It grows as a dump does (dump.h). */
@@ -105,28 +105,31 @@ struct memprof_box_module {
 };
 
 enum memprof_box_sum {
-    MEMPROF_BOX_ALLOCATED_SAMPLES, /* both samples: 0 with rate 1, where they are the objects */
-    MEMPROF_BOX_ALLOCATED_OBJECTS,
-    MEMPROF_BOX_ALLOCATED_BYTES,
-    MEMPROF_BOX_FREED_SAMPLES,
-    MEMPROF_BOX_FREED_OBJECTS,
-    MEMPROF_BOX_FREED_BYTES,
-    MEMPROF_BOX_PEAK_NUMBER, /* the height that the next two are of; another than the last: since */
-    MEMPROF_BOX_PEAK_OBJECTS, /* then nothing has changed */
+    MEMPROF_BOX_SUM_SAMPLES, /* of a stack with rate 1: 0, they are the objects */
+    MEMPROF_BOX_SUM_OBJECTS,
+    MEMPROF_BOX_SUM_BYTES,
+    MEMPROF_BOX_SUMS,
+    /* Behind those that a stack has freed: what it held at a height of that number. If that was not
+     * the last, nothing has changed since. */
+    MEMPROF_BOX_PEAK_NUMBER = MEMPROF_BOX_SUMS,
+    MEMPROF_BOX_PEAK_OBJECTS,
     MEMPROF_BOX_PEAK_BYTES,
-    MEMPROF_BOX_STACK_SUMS
+    MEMPROF_BOX_FREED_SUMS
 };
 
+/* Two cache lines: who allocates writes to one, who frees to the other. */
 struct memprof_box_stack {
     uint64_t frame; /* index */
     uint32_t depth;
     uint32_t flags;
     uint64_t check; /* memprof_box_check of the frames, with that of all before */
-    uint64_t sums[MEMPROF_BOX_STACK_SUMS];
-    uint64_t sum_check; /* memprof_box_sum_check */
+    uint64_t allocated[MEMPROF_BOX_SUMS];
+    uint64_t allocated_check; /* memprof_box_sum_check */
+    uint64_t reserved;
+    uint64_t freed[MEMPROF_BOX_FREED_SUMS];
+    uint64_t freed_check; /* the same */
+    uint64_t reserved2;
 };
-
-#define MEMPROF_BOX_FREE_SUMS 3u /* samples, objects, bytes */
 
 struct memprof_box_free {
     uint32_t stack;
@@ -135,7 +138,7 @@ struct memprof_box_free {
     uint16_t reserved;
     uint32_t reserved2;
     uint64_t check; /* memprof_box_check of all before */
-    uint64_t sums[MEMPROF_BOX_FREE_SUMS];
+    uint64_t sums[MEMPROF_BOX_SUMS];
     uint64_t sum_check;
 };
 

@@ -99,10 +99,10 @@ static void write_stack(const struct mp_stack *stack, void *context) {
         .frame = *frame,
         .depth = stack->depth,
         .flags = stack->flags,
-        .allocated_samples = stack->allocated.samples,
+        .allocated_samples = stack->counts->allocated.samples,
         .freed_samples = freed.samples,
-        .allocated_objects = (double)stack->allocated.objects / MP_OBJECTS_ONE,
-        .allocated_bytes = (double)stack->allocated.bytes / MP_BYTES_ONE,
+        .allocated_objects = (double)stack->counts->allocated.objects / MP_OBJECTS_ONE,
+        .allocated_bytes = (double)stack->counts->allocated.bytes / MP_BYTES_ONE,
         .freed_objects = (double)freed.objects / MP_OBJECTS_ONE,
         .freed_bytes = (double)freed.bytes / MP_BYTES_ONE,
         .peak_objects = (double)peak_objects / MP_OBJECTS_ONE,
@@ -315,9 +315,9 @@ static void write_frees(const struct mp_stack *stack, void *unused) {
             .on = (uint16_t)(free->kind >> 16),
             .lifetime = (uint8_t)(free->kind >> 32),
             .flags = (uint8_t)(free->kind >> 40),
-            .samples = free->sums.samples,
-            .objects = (double)free->sums.objects / MP_OBJECTS_ONE,
-            .bytes = (double)free->sums.bytes / MP_BYTES_ONE,
+            .samples = free->sums->samples,
+            .objects = (double)free->sums->objects / MP_OBJECTS_ONE,
+            .bytes = (double)free->sums->bytes / MP_BYTES_ONE,
         };
         mp_writer_add(&record, sizeof record);
     }

@@ -47,23 +47,23 @@ static void add(uint64_t *sum, uint64_t by) {
     mp_stack_sum_add((_Atomic(uint64_t) *)sum, by);
 }
 
-/* Three sums side by side, of which the first has that number. With rate=1, where this is done for
- * every block, the samples are the objects, and are left out. */
-static void add_sums(uint64_t *sums, uint64_t *check, unsigned first, uint64_t objects,
-                     uint64_t bytes) {
+/* With rate=1, where this is done for every block, the samples are the objects, and are left out.
+ */
+static void add_sums(uint64_t *sums, uint64_t *check, uint64_t objects, uint64_t bytes) {
     uint64_t one = mp_sampler_rate() != 1;
-    add(check, one * memprof_box_sum_weight(first) + objects * memprof_box_sum_weight(first + 1) +
-                   bytes * memprof_box_sum_weight(first + 2));
+    add(check, one * memprof_box_sum_weight(MEMPROF_BOX_SUM_SAMPLES) +
+                   objects * memprof_box_sum_weight(MEMPROF_BOX_SUM_OBJECTS) +
+                   bytes * memprof_box_sum_weight(MEMPROF_BOX_SUM_BYTES));
     if (one)
-        add(&sums[first], 1);
-    add(&sums[first + 1], objects);
-    add(&sums[first + 2], bytes);
+        add(&sums[MEMPROF_BOX_SUM_SAMPLES], 1);
+    add(&sums[MEMPROF_BOX_SUM_OBJECTS], objects);
+    add(&sums[MEMPROF_BOX_SUM_BYTES], bytes);
 }
 
 void mp_mirror_allocated(const struct mp_stack *stack, uint64_t objects, uint64_t bytes) {
     struct memprof_box_stack *record = stack->mirror;
     if (mp_box_standing() == MP_BOX_OPEN && record)
-        add_sums(record->sums, &record->sum_check, MEMPROF_BOX_ALLOCATED_SAMPLES, objects, bytes);
+        add_sums(record->allocated, &record->allocated_check, objects, bytes);
 }
 
 void mp_mirror_freed(const struct mp_stack *stack, const struct mp_stack_free *entry,
@@ -71,9 +71,9 @@ void mp_mirror_freed(const struct mp_stack *stack, const struct mp_stack_free *e
     struct memprof_box_stack *record = stack->mirror;
     if (mp_box_standing() != MP_BOX_OPEN || !record)
         return;
-    add_sums(record->sums, &record->sum_check, MEMPROF_BOX_FREED_SAMPLES, objects, bytes);
+    add_sums(record->freed, &record->freed_check, objects, bytes);
     if (entry && entry->mirror)
-        add_sums(entry->mirror->sums, &entry->mirror->sum_check, 0, objects, bytes);
+        add_sums(entry->mirror->sums, &entry->mirror->sum_check, objects, bytes);
 }
 
 void mp_mirror_peak(const struct mp_stack *stack, const uint64_t before[3], const uint64_t now[3]) {
@@ -83,9 +83,9 @@ void mp_mirror_peak(const struct mp_stack *stack, const uint64_t before[3], cons
         return;
     for (unsigned i = 0; i < 3; i++)
         change += (now[i] - before[i]) * memprof_box_sum_weight(MEMPROF_BOX_PEAK_NUMBER + i);
-    add(&record->sum_check, change);
+    add(&record->freed_check, change);
     for (unsigned i = 0; i < 3; i++)
-        add(&record->sums[MEMPROF_BOX_PEAK_NUMBER + i], now[i] - before[i]);
+        add(&record->freed[MEMPROF_BOX_PEAK_NUMBER + i], now[i] - before[i]);
 }
 
 void mp_mirror_height(uint32_t number, int64_t height, uint64_t when_ns) {
@@ -156,18 +156,21 @@ static void put_stack(struct mp_stack *stack) {
     mp_box_set_used(state, MEMPROF_BOX_FRAMES, mirrored.frames);
 
     struct mp_stack_totals freed = mp_stack_freed_in_all(stack);
-    record->sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = stack->allocated.samples;
-    record->sums[MEMPROF_BOX_ALLOCATED_OBJECTS] = stack->allocated.objects;
-    record->sums[MEMPROF_BOX_ALLOCATED_BYTES] = stack->allocated.bytes;
-    record->sums[MEMPROF_BOX_FREED_SAMPLES] = freed.samples;
-    record->sums[MEMPROF_BOX_FREED_OBJECTS] = freed.objects;
-    record->sums[MEMPROF_BOX_FREED_BYTES] = freed.bytes;
-    record->sums[MEMPROF_BOX_PEAK_NUMBER] = stack->peak;
-    record->sums[MEMPROF_BOX_PEAK_OBJECTS] = stack->peak_objects;
-    record->sums[MEMPROF_BOX_PEAK_BYTES] = stack->peak_bytes;
-    if (mp_sampler_rate() == 1)
-        record->sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = record->sums[MEMPROF_BOX_FREED_SAMPLES] = 0;
-    record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_STACK_SUMS);
+    bool with_samples = mp_sampler_rate() != 1;
+    record->allocated[MEMPROF_BOX_SUM_SAMPLES] =
+        with_samples ? stack->counts->allocated.samples : 0;
+    record->allocated[MEMPROF_BOX_SUM_OBJECTS] = stack->counts->allocated.objects;
+    record->allocated[MEMPROF_BOX_SUM_BYTES] = stack->counts->allocated.bytes;
+    record->freed[MEMPROF_BOX_SUM_SAMPLES] = with_samples ? freed.samples : 0;
+    record->freed[MEMPROF_BOX_SUM_OBJECTS] = freed.objects;
+    record->freed[MEMPROF_BOX_SUM_BYTES] = freed.bytes;
+    record->freed[MEMPROF_BOX_PEAK_NUMBER] = stack->peak;
+    record->freed[MEMPROF_BOX_PEAK_OBJECTS] = stack->counts->peak_objects;
+    record->freed[MEMPROF_BOX_PEAK_BYTES] = stack->counts->peak_bytes;
+    record->allocated_check =
+        memprof_box_sum_check(record->check, record->allocated, MEMPROF_BOX_SUMS);
+    record->freed_check =
+        memprof_box_sum_check(record->check, record->freed, MEMPROF_BOX_FREED_SUMS);
     mp_box_set_used(state, MEMPROF_BOX_STACKS, stack->number + 1u);
     stack->mirror = record;
 }
@@ -192,10 +195,10 @@ static void put_free(const struct mp_stack *stack, struct mp_stack_free *entry) 
     record->lifetime = (uint8_t)(entry->kind >> 32);
     record->flags = (uint8_t)(entry->kind >> 40);
     record->check = memprof_box_check(record, offsetof(struct memprof_box_free, check));
-    record->sums[0] = entry->sums.samples;
-    record->sums[1] = entry->sums.objects;
-    record->sums[2] = entry->sums.bytes;
-    record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_FREE_SUMS);
+    record->sums[0] = entry->sums->samples;
+    record->sums[1] = entry->sums->objects;
+    record->sums[2] = entry->sums->bytes;
+    record->sum_check = memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_SUMS);
     entry->mirror = record;
     mp_box_set_used(mp_box_state(), MEMPROF_BOX_FREES, ++mirrored.frees);
 }

@@ -32,8 +32,11 @@ _Static_assert(MP_UNWIND_CUT == MEMPROF_STACK_CUT && MP_UNWIND_BROKEN == MEMPROF
 static uint64_t rate, seed; /* as drawn with; what is said of it: mp_sampler_rate */
 static bool paced, stopped;
 static unsigned depth;
-static _Atomic(uint64_t) serial;  /* of the last sample */
 static _Atomic(uint64_t) dropped; /* samples */
+/* Apart from what everyone reads. */
+static struct {
+    _Atomic(uint64_t) last; /* that a thread has, for samples to come perhaps */
+} __attribute__((aligned(MP_CACHE_LINE))) serials;
 
 /* What this thread is in; the first two are looked at by signal handlers of its own. */
 static __thread struct {
@@ -133,6 +136,22 @@ static double weight_of(const struct mp_live *sample) {
 
 /* ---- what is kept of them ---- */
 
+/* Where every block is a sample, a number that all threads add to would be what they wait for: so
+ * each takes some in advance. */
+#define SERIALS 256u
+
+static uint64_t next_serial(struct mp_heap *heap) {
+    if (!mp_hooks.every || !heap)
+        return atomic_fetch_add_explicit(&serials.last, 1, memory_order_relaxed) + 1;
+    uint32_t left = atomic_load_explicit(&heap->serials_left, memory_order_relaxed);
+    if (!left) {
+        heap->serial = atomic_fetch_add_explicit(&serials.last, SERIALS, memory_order_relaxed);
+        left = SERIALS;
+    }
+    atomic_store_explicit(&heap->serials_left, left - 1, memory_order_relaxed);
+    return ++heap->serial;
+}
+
 /* The capture has just asked the loader whose it is, and looked whether it still is that one. */
 static uint32_t module_of(uintptr_t address) {
     struct mp_unwind_module *passed = mp_unwind_module(address);
@@ -224,7 +243,7 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .address = (uintptr_t)block,
         .size = size,
         .coin = usable,
-        .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
+        .serial = next_serial(mp_tls.heap),
         .born_ns = mp_sys_precise_ns(),
         .thread = mp_sampler_thread(),
         .node = mp_numa_number_here() & (MP_NUMA_NUMBERS - 1),
@@ -283,7 +302,7 @@ static int resized(void *block, size_t size, size_t usable) {
         sample->address = (uintptr_t)block;
         sample->size = size;
         sample->coin = usable;
-        sample->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
+        sample->serial = next_serial(mp_tls.heap);
         sample->born_ns = mp_sys_precise_ns();
         sample->thread = mp_sampler_thread();
         sample->resizes = one_more(sample->resizes);
@@ -344,7 +363,10 @@ uint64_t mp_sampler_seed(void) {
 }
 
 void mp_sampler_get_counts(struct mp_sampler_counts *counts) {
-    counts->taken = atomic_load_explicit(&serial, memory_order_relaxed);
+    counts->taken = atomic_load_explicit(&serials.last, memory_order_relaxed);
+    for (uint32_t n = mp_heap_count(); n > 0; n--)
+        counts->taken -=
+            atomic_load_explicit(&mp_heap_by_number(n)->serials_left, memory_order_relaxed);
     counts->dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
 }
 

@@ -23,6 +23,9 @@ struct index {
 
 #define FIRST_SLOTS 1024u
 
+_Static_assert(sizeof(struct mp_stack_counts) == MP_CACHE_LINE, "what is written together");
+#define SUMS_STRIDE 32u /* of entries: never on two cache lines */
+
 static struct mp_lock stacks_lock = MP_LOCK_INIT(MP_RANK_STACKS);
 static uint64_t *chunks[CHUNKS];
 static uint32_t chunk_count, chunk_used; /* used words of the last */
@@ -90,6 +93,26 @@ static struct index *roomy_index(void) {
     return larger;
 }
 
+/* What belongs to stacks stands one behind the other in chunks too, and stays. Under the lock. */
+#define PIECES ((size_t)64 << 10)
+struct pieces {
+    char *at, *end;
+};
+static struct pieces counts_left, frees_left, sums_left;
+
+static void *piece(struct pieces *of, size_t size) {
+    if ((size_t)(of->end - of->at) < size) {
+        char *chunk = mp_record_alloc(PIECES);
+        if (!chunk)
+            return NULL;
+        of->at = chunk;
+        of->end = chunk + PIECES;
+    }
+    void *got = of->at;
+    of->at += size;
+    return got;
+}
+
 static uint32_t new_stack(size_t words) {
     if (!chunk_count || CHUNK_WORDS - chunk_used < words) {
         if (chunk_count == CHUNKS)
@@ -107,10 +130,12 @@ static uint32_t new_stack(size_t words) {
 
 static uint32_t add(uint32_t hash, const uint64_t *frames, unsigned depth, unsigned flags) {
     struct index *index = roomy_index();
-    uint32_t handle = index ? new_stack(sizeof(struct mp_stack) / 8 + depth) : 0;
+    struct mp_stack_counts *count = index ? piece(&counts_left, sizeof *count) : NULL;
+    uint32_t handle = count ? new_stack(sizeof(struct mp_stack) / 8 + depth) : 0;
     if (!handle)
         return 0;
     struct mp_stack *stack = mp_stacks_get(handle);
+    stack->counts = count;
     stack->hash = hash;
     stack->number = stack_count;
     stack->depth = (uint16_t)depth;
@@ -139,26 +164,17 @@ uint32_t mp_stacks_find(const uint64_t *frames, unsigned depth, unsigned flags) 
 
 /* ---- sums ---- */
 
-/* Entries stand one behind the other in chunks of their own, and stay. */
-#define FREES_CHUNK ((size_t)64 << 10)
-static char *frees_at, *frees_end;
-
-static struct mp_stack_free *new_free(void) {
-    if ((size_t)(frees_end - frees_at) < sizeof(struct mp_stack_free)) {
-        char *chunk = mp_record_alloc(FREES_CHUNK);
-        if (!chunk)
-            return NULL;
-        frees_at = chunk;
-        frees_end = chunk + FREES_CHUNK;
-    }
-    struct mp_stack_free *entry = (struct mp_stack_free *)(void *)frees_at;
-    frees_at += sizeof *entry;
-    return entry;
-}
-
 static struct mp_stack_free *look_for(struct mp_stack_free *entry, mp_free_kind kind) {
     while (entry && entry->kind != kind)
         entry = entry->next;
+    return entry;
+}
+
+static struct mp_stack_free *new_free(void) {
+    struct mp_stack_sums *sum = piece(&sums_left, SUMS_STRIDE);
+    struct mp_stack_free *entry = sum ? piece(&frees_left, sizeof *entry) : NULL;
+    if (entry)
+        entry->sums = sum;
     return entry;
 }
 
@@ -204,9 +220,9 @@ static void join(struct mp_stack_totals *to, const struct mp_stack_sums *from) {
 struct mp_stack_totals mp_stack_freed_in_all(const struct mp_stack *stack) {
     struct mp_stack_totals all = {0};
     const struct mp_stack_free *entry = atomic_load_explicit(&stack->frees, memory_order_acquire);
-    join(&all, &stack->freed);
+    join(&all, &stack->counts->freed);
     for (; entry; entry = entry->next)
-        join(&all, &entry->sums);
+        join(&all, entry->sums);
     return all;
 }
 
@@ -217,9 +233,10 @@ static uint64_t difference(uint64_t more, uint64_t less) {
 /* Others may be adding. */
 static void live_now(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes) {
     struct mp_stack_totals freed = mp_stack_freed_in_all(stack);
-    *objects = difference(atomic_load_explicit(&stack->allocated.objects, memory_order_relaxed),
-                          freed.objects);
-    *bytes = difference(atomic_load_explicit(&stack->allocated.bytes, memory_order_relaxed),
+    *objects =
+        difference(atomic_load_explicit(&stack->counts->allocated.objects, memory_order_relaxed),
+                   freed.objects);
+    *bytes = difference(atomic_load_explicit(&stack->counts->allocated.bytes, memory_order_relaxed),
                         freed.bytes);
 }
 
@@ -231,10 +248,11 @@ static MP_NOINLINE void note_peak(struct mp_stack *stack) {
     uint32_t now = mp_peak_number();
     if (atomic_load_explicit(&stack->peak, memory_order_relaxed) != now) {
         live_now(stack, &objects, &bytes);
-        const uint64_t before[] = {stack->peak, stack->peak_objects, stack->peak_bytes};
+        const uint64_t before[] = {stack->peak, stack->counts->peak_objects,
+                                   stack->counts->peak_bytes};
         mp_mirror_peak(stack, before, (const uint64_t[]){now, objects, bytes});
-        atomic_store_explicit(&stack->peak_objects, objects, memory_order_relaxed);
-        atomic_store_explicit(&stack->peak_bytes, bytes, memory_order_relaxed);
+        atomic_store_explicit(&stack->counts->peak_objects, objects, memory_order_relaxed);
+        atomic_store_explicit(&stack->counts->peak_bytes, bytes, memory_order_relaxed);
         atomic_store_explicit(&stack->peak, now, memory_order_release);
     }
     mp_lock_drop(&stacks_lock);
@@ -248,7 +266,7 @@ static inline void before_change(struct mp_stack *stack) {
 uint64_t mp_stack_allocated(struct mp_stack *stack, double weight, uint64_t size) {
     uint64_t objects = objects_of(weight), bytes = bytes_of(weight, size);
     before_change(stack);
-    add_to(&stack->allocated, objects, bytes);
+    add_to(&stack->counts->allocated, objects, bytes);
     mp_mirror_allocated(stack, objects, bytes);
     return bytes;
 }
@@ -257,15 +275,15 @@ uint64_t mp_stack_freed(struct mp_stack *stack, mp_free_kind kind, double weight
     struct mp_stack_free *entry = free_of_kind(stack, kind);
     uint64_t objects = objects_of(weight), bytes = bytes_of(weight, size);
     before_change(stack);
-    add_to(entry ? &entry->sums : &stack->freed, objects, bytes);
+    add_to(entry ? entry->sums : &stack->counts->freed, objects, bytes);
     mp_mirror_freed(stack, entry, objects, bytes);
     return bytes;
 }
 
 void mp_stack_at_peak(const struct mp_stack *stack, uint64_t *objects, uint64_t *bytes) {
     if (stack->peak == mp_peak_number()) {
-        *objects = stack->peak_objects;
-        *bytes = stack->peak_bytes;
+        *objects = stack->counts->peak_objects;
+        *bytes = stack->counts->peak_bytes;
     } else {
         live_now(stack, objects, bytes);
     }

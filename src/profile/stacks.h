@@ -45,11 +45,19 @@ static inline mp_free_kind mp_free_kind_of(uint16_t node, uint16_t on, uint8_t l
     return node | (uint64_t)on << 16 | (uint64_t)lifetime << 32 | (uint64_t)flags << 40;
 }
 
+/* What changes with every sample is apart from what is looked at to find it: threads on other cores
+ * wait for a line that one of them has written to. */
 struct mp_stack_free {
     struct mp_stack_free *next;
     mp_free_kind kind;
-    struct mp_stack_sums sums;
+    struct mp_stack_sums *sums;
     struct memprof_box_free *mirror; /* in the black box, if there is one; NULL: not there */
+};
+
+struct mp_stack_counts { /* a cache line */
+    struct mp_stack_sums allocated;
+    struct mp_stack_sums freed; /* for which there was no entry; see mp_stack_freed_in_all */
+    _Atomic(uint64_t) peak_objects, peak_bytes;
 };
 
 struct mp_stack {
@@ -57,10 +65,8 @@ struct mp_stack {
     uint32_t number; /* from 0, in the order of arrival */
     uint16_t depth;
     uint16_t flags;         /* MEMPROF_STACK_* */
-    _Atomic(uint32_t) peak; /* the height that the next two are of, or a later one: peak.h */
-    struct mp_stack_sums allocated;
-    struct mp_stack_sums freed; /* for which there was no entry; see mp_stack_freed_in_all */
-    _Atomic(uint64_t) peak_objects, peak_bytes;
+    _Atomic(uint32_t) peak; /* the height that the counts' two are of, or a later one: peak.h */
+    struct mp_stack_counts *counts;
     struct memprof_box_stack *mirror; /* in the black box, if there is one; NULL: not there */
     _Atomic(struct mp_stack_free *) frees;
     uint64_t frames[];

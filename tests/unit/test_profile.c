@@ -179,7 +179,7 @@ START_TEST(threads_that_meet_a_stack_at_once_agree_on_it) {
         pthread_join(ids[t], NULL);
     ck_assert_uint_eq(mp_stacks_count(), SHARED);
     for (uint32_t i = 0; i < SHARED; i++) {
-        const struct mp_stack_sums *sums = &mp_stacks_get(found[0][i])->allocated;
+        const struct mp_stack_sums *sums = &mp_stacks_get(found[0][i])->counts->allocated;
         for (int t = 1; t < THREADS; t++)
             ck_assert_uint_eq(found[t][i], found[0][i]);
         ck_assert_uint_eq(sums->samples, THREADS);

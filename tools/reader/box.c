@@ -307,7 +307,7 @@ static int take_torn(struct reading *r, unsigned area, size_t i) {
 
 static bool free_fits(const struct memprof_box_free *record) {
     return record->sum_check ==
-           memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_FREE_SUMS);
+           memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_SUMS);
 }
 
 static int read_frees(struct reading *r) {
@@ -330,9 +330,9 @@ static int read_frees(struct reading *r) {
             .on = record->on,
             .lifetime = record->lifetime,
             .flags = record->flags,
-            .samples = record->sums[0],
-            .objects = (double)record->sums[1] / MEMPROF_BOX_OBJECTS_ONE,
-            .bytes = (double)record->sums[2] / MEMPROF_BOX_BYTES_ONE,
+            .samples = record->sums[MEMPROF_BOX_SUM_SAMPLES],
+            .objects = (double)record->sums[MEMPROF_BOX_SUM_OBJECTS] / MEMPROF_BOX_OBJECTS_ONE,
+            .bytes = (double)record->sums[MEMPROF_BOX_SUM_BYTES] / MEMPROF_BOX_BYTES_ONE,
         };
     }
     free(from);
@@ -340,8 +340,10 @@ static int read_frees(struct reading *r) {
 }
 
 static bool stack_fits(const struct memprof_box_stack *record) {
-    return record->sum_check ==
-           memprof_box_sum_check(record->check, record->sums, MEMPROF_BOX_STACK_SUMS);
+    return record->allocated_check ==
+               memprof_box_sum_check(record->check, record->allocated, MEMPROF_BOX_SUMS) &&
+           record->freed_check ==
+               memprof_box_sum_check(record->check, record->freed, MEMPROF_BOX_FREED_SUMS);
 }
 
 static uint64_t less(uint64_t more, uint64_t by) {
@@ -350,28 +352,28 @@ static uint64_t less(uint64_t more, uint64_t by) {
 
 static struct memprof_dump_stack stack_of(struct memprof_box_stack *from, uint64_t peak_number,
                                           bool every_block) {
-    uint64_t *sums = from->sums;
+    uint64_t *allocated = from->allocated, *freed = from->freed;
     if (every_block) {
-        sums[MEMPROF_BOX_ALLOCATED_SAMPLES] = sums[MEMPROF_BOX_ALLOCATED_OBJECTS] >> 16;
-        sums[MEMPROF_BOX_FREED_SAMPLES] = sums[MEMPROF_BOX_FREED_OBJECTS] >> 16;
+        allocated[MEMPROF_BOX_SUM_SAMPLES] = allocated[MEMPROF_BOX_SUM_OBJECTS] >> 16;
+        freed[MEMPROF_BOX_SUM_SAMPLES] = freed[MEMPROF_BOX_SUM_OBJECTS] >> 16;
     }
     struct memprof_dump_stack stack = {
         .frame = from->frame,
         .depth = from->depth,
         .flags = from->flags,
-        .allocated_samples = sums[MEMPROF_BOX_ALLOCATED_SAMPLES],
-        .freed_samples = sums[MEMPROF_BOX_FREED_SAMPLES],
-        .allocated_objects = (double)sums[MEMPROF_BOX_ALLOCATED_OBJECTS] / MEMPROF_BOX_OBJECTS_ONE,
-        .allocated_bytes = (double)sums[MEMPROF_BOX_ALLOCATED_BYTES] / MEMPROF_BOX_BYTES_ONE,
-        .freed_objects = (double)sums[MEMPROF_BOX_FREED_OBJECTS] / MEMPROF_BOX_OBJECTS_ONE,
-        .freed_bytes = (double)sums[MEMPROF_BOX_FREED_BYTES] / MEMPROF_BOX_BYTES_ONE,
+        .allocated_samples = allocated[MEMPROF_BOX_SUM_SAMPLES],
+        .freed_samples = freed[MEMPROF_BOX_SUM_SAMPLES],
+        .allocated_objects = (double)allocated[MEMPROF_BOX_SUM_OBJECTS] / MEMPROF_BOX_OBJECTS_ONE,
+        .allocated_bytes = (double)allocated[MEMPROF_BOX_SUM_BYTES] / MEMPROF_BOX_BYTES_ONE,
+        .freed_objects = (double)freed[MEMPROF_BOX_SUM_OBJECTS] / MEMPROF_BOX_OBJECTS_ONE,
+        .freed_bytes = (double)freed[MEMPROF_BOX_SUM_BYTES] / MEMPROF_BOX_BYTES_ONE,
     };
-    bool noted = sums[MEMPROF_BOX_PEAK_NUMBER] == peak_number;
+    bool noted = freed[MEMPROF_BOX_PEAK_NUMBER] == peak_number;
     uint64_t objects =
-        noted ? sums[MEMPROF_BOX_PEAK_OBJECTS]
-              : less(sums[MEMPROF_BOX_ALLOCATED_OBJECTS], sums[MEMPROF_BOX_FREED_OBJECTS]);
-    uint64_t bytes = noted ? sums[MEMPROF_BOX_PEAK_BYTES]
-                           : less(sums[MEMPROF_BOX_ALLOCATED_BYTES], sums[MEMPROF_BOX_FREED_BYTES]);
+        noted ? freed[MEMPROF_BOX_PEAK_OBJECTS]
+              : less(allocated[MEMPROF_BOX_SUM_OBJECTS], freed[MEMPROF_BOX_SUM_OBJECTS]);
+    uint64_t bytes = noted ? freed[MEMPROF_BOX_PEAK_BYTES]
+                           : less(allocated[MEMPROF_BOX_SUM_BYTES], freed[MEMPROF_BOX_SUM_BYTES]);
     stack.peak_objects = (double)objects / MEMPROF_BOX_OBJECTS_ONE;
     stack.peak_bytes = (double)bytes / MEMPROF_BOX_BYTES_ONE;
     return stack;
