@@ -340,6 +340,21 @@ uint32_t mp_arena_number(const struct mp_page *page) {
     __builtin_trap(); /* no entry of ours: our own mistake */
 }
 
+MP_RACY void mp_arena_each_page(mp_page_visitor *visit, void *context) {
+    uint32_t ranges = atomic_load_explicit(&mp_range_count, memory_order_acquire);
+    for (uint32_t r = 0; r < ranges; r++) {
+        const struct mp_range *range = &mp_ranges[r];
+        uint32_t limit = atomic_load_explicit(&range->limit, memory_order_acquire);
+        for (uint32_t i = range->first; i < limit; i++) {
+            const struct mp_page *page = &range->meta[i];
+            enum mp_kind kind =
+                (enum mp_kind)atomic_load_explicit(&page->kind, memory_order_acquire);
+            if (kind != MP_KIND_NONE && kind != MP_KIND_FREE && kind != MP_KIND_CONT)
+                visit(page, kind, context);
+        }
+    }
+}
+
 #define META_CHUNK ((size_t)64 << 10)
 
 void *mp_meta_alloc(size_t size) {

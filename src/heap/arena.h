@@ -66,6 +66,10 @@ MP_INLINE struct mp_page *mp_arena_page_or_null(uint32_t number) {
 
 uint32_t mp_arena_number(const struct mp_page *page);
 
+/* Every page and span in use, in address order; others may be making and ending some. */
+typedef void mp_page_visitor(const struct mp_page *page, enum mp_kind kind, void *context);
+void mp_arena_each_page(mp_page_visitor *visit, void *context);
+
 /* Memory for our own structures: zeroed, cache-line aligned, never given back. NULL when the system
  * has none. */
 void *mp_meta_alloc(size_t size);

@@ -11,24 +11,6 @@
 #include "heap/thread.h"
 #include "platform/lock.h"
 
-typedef void visitor(const struct mp_page *page, enum mp_kind kind, void *context);
-
-/* Every page and span in use, in address order. */
-MP_RACY static void each_page(visitor *visit, void *context) {
-    uint32_t ranges = atomic_load_explicit(&mp_range_count, memory_order_acquire);
-    for (uint32_t r = 0; r < ranges; r++) {
-        const struct mp_range *range = &mp_ranges[r];
-        uint32_t limit = atomic_load_explicit(&range->limit, memory_order_acquire);
-        for (uint32_t i = range->first; i < limit; i++) {
-            const struct mp_page *page = &range->meta[i];
-            enum mp_kind kind =
-                (enum mp_kind)atomic_load_explicit(&page->kind, memory_order_acquire);
-            if (kind != MP_KIND_NONE && kind != MP_KIND_FREE && kind != MP_KIND_CONT)
-                visit(page, kind, context);
-        }
-    }
-}
-
 MP_RACY static bool is_live(const struct mp_block *block, uint32_t size) {
     return mp_block_is_protected(block, size) ||
            (!mp_block_is_free(block) && !mp_block_is_twin(block) && !mp_block_is_marked(block));
@@ -66,7 +48,7 @@ MP_RACY static void count_page(const struct mp_page *page, enum mp_kind kind, vo
 void mp_census(struct mp_census *census) {
     struct mp_huge_stats huge;
     memset(census, 0, sizeof *census);
-    each_page(count_page, census);
+    mp_arena_each_page(count_page, census);
     mp_huge_peek_stats(&huge);
     census->huge_blocks = huge.blocks;
     census->huge_bytes = huge.bytes;
@@ -213,7 +195,7 @@ void mp_stats_get(struct mp_stats *stats) {
     struct mp_huge_stats huge;
     memset(stats, 0, sizeof *stats);
     mp_slow_enter(); /* nobody visits this thread's heap, so its own figures are exact */
-    each_page(add_page, stats);
+    mp_arena_each_page(add_page, stats);
     add_heaps(stats);
     mp_slow_leave();
     if (!mp_lock_all_mine) /* not in a copy */

@@ -263,29 +263,54 @@ static void free_block(struct mp_page *page, struct mp_block *block) {
     mp_elsewhere_free(heap, page, block);
 }
 
+/* Is `pointer` the start of a block of this page? */
+MP_INLINE bool starts_block(const struct mp_page *page, uintptr_t pointer) {
+    const struct mp_class *class = &mp_classes[page->class];
+    size_t offset = pointer - page->start;
+    return offset * class->inverse < MP_INVERSE_LIMIT_ANY &&
+           offset < (size_t)page->carved * class->size;
+}
+
+/* ... of one that a program may hold? */
+MP_INLINE bool is_block(const struct mp_page *page, uintptr_t pointer) {
+    if (mp_page_kind(page) == MP_KIND_SMALL && MP_UNLIKELY(mp_rescue_lacks(page, pointer)))
+        return false;
+    return starts_block(page, pointer) && !mp_block_is_free((const struct mp_block *)pointer) &&
+           !mp_block_is_twin((const struct mp_block *)pointer) &&
+           !mp_block_is_marked((const struct mp_block *)pointer);
+}
+
 static bool free_shared(struct mp_page *page, struct mp_block *block) {
-    struct mp_block *twin;
-    if (MP_UNLIKELY(mp_shared_is_sample(page, block, &twin)))
-        mp_hooks.freed(block);
     mp_slow_enter();
     bool done = mp_shared_free(page, block);
     leave();
-    if (done && twin)
-        free_block(mp_arena_find((uintptr_t)twin), twin);
     return done;
 }
 
-/* Is `pointer` the start of a block of this page that a program may hold? */
-MP_INLINE bool is_block(const struct mp_page *page, uintptr_t pointer) {
-    const struct mp_class *class = &mp_classes[page->class];
-    size_t offset = pointer - page->start;
-    if (mp_page_kind(page) == MP_KIND_SMALL && MP_UNLIKELY(mp_rescue_lacks(page, pointer)))
+/* False: the program holds no such block. */
+static bool free_medium(struct mp_page *page, struct mp_block *block) {
+    if (!is_block(page, (uintptr_t)block))
         return false;
-    return offset * class->inverse < MP_INVERSE_LIMIT_ANY &&
-           offset < (size_t)page->carved * class->size &&
-           !mp_block_is_free((const struct mp_block *)pointer) &&
-           !mp_block_is_twin((const struct mp_block *)pointer) &&
-           !mp_block_is_marked((const struct mp_block *)pointer);
+    if (MP_UNLIKELY(mp_shared_end_sample(page, block)))
+        mp_hooks.freed(block);
+    return free_shared(page, block);
+}
+
+/* The same. The profiler first, which has no sample there if the block is free already: in a large
+ * heap the block is in no cache, and is fetched meanwhile. */
+static bool free_sample(struct mp_page *page, struct mp_block *block) {
+    __builtin_prefetch(block, 1);
+    if (!starts_block(page, (uintptr_t)block))
+        return false;
+    mp_shared_expect_record(page, block);
+    mp_hooks.freed(block);
+    if (!is_block(page, (uintptr_t)block))
+        return false;
+    struct mp_block *twin = mp_shared_twin(page, block);
+    bool done = free_shared(page, block);
+    if (done && twin)
+        free_block(mp_arena_find((uintptr_t)twin), twin);
+    return done;
 }
 
 /* The page was emptied: if it is this thread's, it becomes one like others, or goes, and what is to
@@ -316,8 +341,9 @@ static MP_NOINLINE void free_any(const char *verb, void *pointer, const void *ca
             free_block(page, pointer);
             return;
         }
-        if ((kind == MP_KIND_MEDIUM || kind == MP_KIND_SAMPLES) &&
-            is_block(page, (uintptr_t)pointer) && free_shared(page, pointer))
+        if (kind == MP_KIND_MEDIUM && free_medium(page, pointer))
+            return;
+        if (kind == MP_KIND_SAMPLES && free_sample(page, pointer))
             return;
         if (kind == MP_KIND_LARGE && (uintptr_t)pointer == page->start) {
             mp_large_free(page);

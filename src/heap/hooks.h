@@ -22,9 +22,10 @@ struct mp_hooks {
     /* How many blocks of this class the heap hands out up to and including the next sample: 1 or
      * more, MP_NO_SAMPLE for none. Under locks of the heap: takes none itself. */
     uint32_t (*countdown)(struct mp_heap *heap, unsigned class);
-    /* Every block is a sample: none is counted down to, and small ones stand in pages of samples
-     * alone, without a twin. Set before mp_heap_arm, for good. */
-    bool every;
+    /* Not 0: every block is a sample. None is counted down to, and small ones stand in pages of
+     * samples alone, without a twin; of each of them this many bytes are kept for the profiler
+     * (mp_shared_record). Set before mp_heap_arm, for good. */
+    size_t every;
     /* A block above MP_MEDIUM_MAX is handed out, or has grown by this much: non-zero makes it a
      * sample. Whole pages. */
     int (*toss_large)(size_t bytes);
@@ -33,7 +34,8 @@ struct mp_hooks {
      * chance depends on: the size of its class, or whole pages. Called before the program has it,
      * outside all locks, with the thread's slow section left; may allocate through the heap. */
     void (*sampled)(void *block, void *place, size_t size, size_t usable);
-    /* A sample is about to be freed; any thread; outside all locks. */
+    /* A sample is about to be freed; any thread; outside all locks. A block of a small class may
+     * turn out to be free already: it is no sample then. */
     void (*freed)(void *block);
     /* A sample is about to be resized in place, or moved by its pages: another block may stand at
      * its address before this thread is told the new one. */

@@ -84,6 +84,7 @@ struct mp_page {
     union {
         uint64_t inverse;  /* SMALL: of the block size, see class.h */
         uint64_t bytes;    /* LARGE: usable size */
+        void *beside;      /* SAMPLES: what is kept of its blocks, or NULL: see beside.h */
         uint64_t freed_ms; /* FREE and dirty: since when */
     };
     union {
@@ -109,7 +110,6 @@ struct mp_page {
     };
     uint32_t next, prev; /* in a queue or list, page numbers; 0 ends. EMPTIED: what is left */
     union {
-        uint32_t twins;   /* SAMPLES: number of its table, or 0: see twins.h */
         uint32_t sampled; /* LARGE: is it one? */
         uint32_t heap;    /* SMALL: number of its owner's, or last owner's */
     };

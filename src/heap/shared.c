@@ -1,10 +1,10 @@
 #include "heap/shared.h"
 
 #include "heap/arena.h"
+#include "heap/beside.h"
 #include "heap/hooks.h"
 #include "heap/misuse.h"
 #include "heap/pool.h"
-#include "heap/twins.h"
 #include "platform/lock.h"
 
 #define SHARDS 8u
@@ -85,15 +85,17 @@ static struct mp_page *fresh_page(struct shard *shard, unsigned node, unsigned c
     page->until = 0;
     page->held = shard->number;
     page->carved = 0;
-    page->twins = 0;
     atomic_store_explicit(&page->flags, zero ? MP_SPAN_ZERO : 0, memory_order_relaxed);
+    page->beside = NULL;
+    if (class < MP_SMALL_CLASSES)
+        mp_beside_make(page);
     mp_page_set_kind(page, class < MP_SMALL_CLASSES ? MP_KIND_SAMPLES : MP_KIND_MEDIUM);
     link_page(shard, page);
     return page;
 }
 
 static void retire(struct mp_page *page) {
-    mp_twins_drop(page);
+    mp_beside_drop(page);
     page->last_pages = 0;
     mp_pool_give(page, mp_classes[page->class].slices);
 }
@@ -119,7 +121,8 @@ static struct mp_block *take_block(struct mp_page *page, bool *fresh) {
                                     (uintptr_t)page->carved * mp_classes[page->class].size);
         block->key = mp_block_key(block);
         atomic_signal_fence(memory_order_release);
-        page->carved++;
+        /* Written under the lock alone. */
+        atomic_store_explicit(&page->carved, (uint16_t)(page->carved + 1), memory_order_relaxed);
         *fresh = mp_page_flags(page) & MP_SPAN_ZERO;
     } else {
         return NULL;
@@ -186,7 +189,7 @@ struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct m
     mp_lock_take(&shard->lock);
     struct mp_block *block = alloc_locked(shard, heap->node, class, &page, &fresh);
     if (block) {
-        if (!twin || mp_twins_set(page, index_of(page, block), twin)) {
+        if (!twin || mp_beside_set_twin(page, index_of(page, block), twin)) {
             block->link_medium = 0;
             block->key = 0;
         } else { /* no memory for that: back, as it came */
@@ -208,21 +211,49 @@ bool mp_shared_has_sample(const struct mp_page *page, const struct mp_block *blo
            (kind == MP_KIND_MEDIUM && page->sampled_blocks >> index_of(page, block) & 1);
 }
 
-bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
-                         struct mp_block **twin) {
-    uint32_t index = index_of(page, block);
-    *twin = NULL;
-    if (mp_page_kind(page) == MP_KIND_SAMPLES) {
-        *twin = mp_twins_get(page, index);
-        return true;
-    }
+struct mp_block *mp_shared_twin(const struct mp_page *page, const struct mp_block *block) {
+    return mp_beside_twin(page, index_of(page, block));
+}
+
+bool mp_shared_end_sample(struct mp_page *page, const struct mp_block *block) {
     struct shard *shard = shard_by_number(page->held);
-    uint64_t bit = (uint64_t)1 << index;
+    uint64_t bit = (uint64_t)1 << index_of(page, block);
     mp_lock_take(&shard->lock);
     bool sampled = page->sampled_blocks & bit;
     page->sampled_blocks &= ~bit;
     mp_lock_drop(&shard->lock);
     return sampled;
+}
+
+void *mp_shared_record(const void *block, size_t *usable) {
+    const struct mp_page *page = mp_arena_find((uintptr_t)block);
+    if (!page || mp_page_kind(page) != MP_KIND_SAMPLES)
+        return NULL;
+    *usable = mp_classes[page->class].size;
+    return mp_beside_record(page, index_of(page, block));
+}
+
+void mp_shared_expect_record(const struct mp_page *page, const struct mp_block *block) {
+    __builtin_prefetch(mp_beside_record(page, index_of(page, block)), 1);
+}
+
+struct each {
+    void (*visit)(void *record, uintptr_t block, size_t size, void *context);
+    void *context;
+};
+
+static void each_record(const struct mp_page *page, enum mp_kind kind, void *context) {
+    const struct each *each = context;
+    size_t size = mp_classes[page->class].size;
+    for (uint32_t i = 0; kind == MP_KIND_SAMPLES && page->beside && i < page->carved; i++)
+        each->visit(mp_beside_record(page, i), page->start + i * size, size, each->context);
+}
+
+void mp_shared_each_record(void (*visit)(void *record, uintptr_t block, size_t size, void *context),
+                           void *context) {
+    struct each each = {visit, context};
+    if (mp_hooks.every)
+        mp_arena_each_page(each_record, &each);
 }
 
 bool mp_shared_free(struct mp_page *page, struct mp_block *block) {

@@ -27,10 +27,22 @@ struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct m
 /* Is this block of any page a sample? Stays one. */
 bool mp_shared_has_sample(const struct mp_page *page, const struct mp_block *block);
 
-/* Before the free of a block in such a page: is it a sample? *twin: to be freed with it, or NULL.
+/* Of a block in a page of samples: what is to be freed with it, or NULL. */
+struct mp_block *mp_shared_twin(const struct mp_page *page, const struct mp_block *block);
+
+/* Before the free of a block in a medium page: was it a sample? */
+bool mp_shared_end_sample(struct mp_page *page, const struct mp_block *block);
+
+/* With mp_hooks.every, what is kept for the profiler of a block that the caller holds; it reads
+ * zero before it is first used. NULL: nothing is, by lack of memory or because it is in no page of
+ * samples. */
+void *mp_shared_record(const void *block, size_t *usable);
+/* It will be wanted in a moment: it is fetched meanwhile. `block` starts one of a page of samples.
  */
-bool mp_shared_is_sample(struct mp_page *page, const struct mp_block *block,
-                         struct mp_block **twin);
+void mp_shared_expect_record(const struct mp_page *page, const struct mp_block *block);
+/* Of all blocks that have ever been made there, live or not; in a copy. */
+void mp_shared_each_record(void (*visit)(void *record, uintptr_t block, size_t size, void *context),
+                           void *context);
 
 /* False: the block is free already. */
 bool mp_shared_free(struct mp_page *page, struct mp_block *block);

@@ -25,7 +25,7 @@ enum mp_lock_rank {
     MP_RANK_HUGE,         /* the table of huge blocks */
     MP_RANK_POOL,         /* a node's free slices */
     MP_RANK_ARENA,        /* the growth of the address ranges */
-    MP_RANK_TWINS,        /* tables of samples */
+    MP_RANK_BESIDE,       /* tables of what is kept of samples */
     MP_RANK_BOX_GROWTH,   /* the black box grows, or gives addresses back */
     MP_RANK_META,         /* memory for our own structures */
 };

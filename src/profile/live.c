@@ -3,8 +3,78 @@
 #include <stddef.h>
 
 #include "heap/arena.h"
+#include "heap/hooks.h"
+#include "heap/shared.h"
 #include "platform/lock.h"
 #include "record/memory.h"
+
+/* ---- beside their blocks ---- */
+
+/* What such a sample can differ in: its rate is 1 and its block small, and it is not mirrored.
+ *
+ * A record is written by the thread that is about to hand out the block, and taken by the one that
+ * frees it, which cannot be before. The stack is written last and cleared first, so a copy of the
+ * process has all of a record or nothing. Of two threads that free a block at once, which is the
+ * program's mistake, one gets the sample. */
+struct record {
+    uint64_t serial, born_ns;
+    _Atomic(uint32_t) stack; /* 0: there is no sample */
+    uint32_t thread;
+    uint16_t size, resizes, node, unused;
+};
+
+_Static_assert(sizeof(struct record) == 32, "two to a cache line");
+_Static_assert(MP_SMALL_MAX <= UINT16_MAX, "the size of a small block");
+
+size_t mp_live_record_size(void) {
+    return sizeof(struct record);
+}
+
+static struct record *record_of(uintptr_t address, size_t *usable) {
+    return mp_hooks.every ? mp_shared_record((const void *)address, usable) : NULL;
+}
+
+static void put(struct record *record, const struct mp_live *sample) {
+    record->serial = sample->serial;
+    record->born_ns = sample->born_ns;
+    record->thread = sample->thread;
+    record->size = (uint16_t)sample->size;
+    record->resizes = (uint16_t)sample->resizes;
+    record->node = (uint16_t)sample->node;
+    atomic_store_explicit(&record->stack, sample->stack, memory_order_release);
+}
+
+/* False: there is none. */
+MP_INLINE bool get(const struct record *record, uintptr_t address, size_t usable,
+                   struct mp_live *sample) {
+    uint32_t stack = atomic_load_explicit(&record->stack, memory_order_acquire);
+    *sample = (struct mp_live){
+        .address = address,
+        .size = record->size,
+        .coin = usable,
+        .serial = record->serial,
+        .born_ns = record->born_ns,
+        .stack = stack,
+        .thread = record->thread,
+        .node = record->node & (MP_NUMA_NUMBERS - 1),
+        .resizes = record->resizes,
+    };
+    return stack != 0;
+}
+
+struct each {
+    void (*visit)(const struct mp_live *sample, void *context);
+    void *context;
+};
+
+static void visit_record(void *record, uintptr_t block, size_t usable, void *context) {
+    const struct each *each = context;
+    struct mp_live sample;
+    if (get(record, block, usable, &sample))
+        each->visit(&sample, each->context);
+}
+
+/* ---- all others ---- */
 
 #define SHARDS      64u
 #define FIRST_SLOTS 8u
@@ -73,6 +143,12 @@ static bool make_room(struct shard *shard) {
 }
 
 bool mp_live_add(const struct mp_live *sample) {
+    size_t usable;
+    struct record *record = record_of(sample->address, &usable);
+    if (record) {
+        put(record, sample);
+        return true;
+    }
     uint64_t hash = hash_of(sample->address);
     struct shard *shard = shard_of(hash);
     mp_lock_take(&shard->lock);
@@ -114,6 +190,13 @@ static struct mp_live *find(struct shard *shard, uintptr_t address, uint64_t has
 }
 
 bool mp_live_take(uintptr_t address, struct mp_live *sample) {
+    size_t usable;
+    struct record *record = record_of(address, &usable);
+    if (record) {
+        get(record, address, usable, sample);
+        sample->stack = atomic_exchange_explicit(&record->stack, 0, memory_order_acq_rel);
+        return sample->stack != 0;
+    }
     uint64_t hash = hash_of(address);
     struct shard *shard = shard_of(hash);
     mp_lock_take(&shard->lock);
@@ -127,6 +210,12 @@ bool mp_live_take(uintptr_t address, struct mp_live *sample) {
 }
 
 bool mp_live_note_resizes(uintptr_t address, uint16_t resizes, struct mp_live *noted) {
+    size_t usable;
+    struct record *record = record_of(address, &usable);
+    if (record) {
+        record->resizes = resizes;
+        return get(record, address, usable, noted);
+    }
     uint64_t hash = hash_of(address);
     struct shard *shard = shard_of(hash);
     mp_lock_take(&shard->lock);
@@ -148,13 +237,6 @@ void mp_live_set_slots(uint32_t (*give)(const struct mp_live *sample)) {
     }
 }
 
-uint64_t mp_live_count(void) {
-    uint64_t count = 0;
-    for (unsigned i = 0; i < SHARDS; i++)
-        count += shards[i].used;
-    return count;
-}
-
 void mp_live_each(void (*visit)(const struct mp_live *sample, void *context), void *context) {
     for (unsigned i = 0; i < SHARDS; i++) {
         for (uint32_t s = 0; shards[i].slots && s <= shards[i].mask; s++) {
@@ -162,6 +244,7 @@ void mp_live_each(void (*visit)(const struct mp_live *sample, void *context), vo
                 visit(&shards[i].slots[s], context);
         }
     }
+    mp_shared_each_record(visit_record, &(struct each){visit, context});
 }
 
 void mp_live_before_fork(void) {

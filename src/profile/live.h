@@ -1,9 +1,14 @@
-/* The samples that are live, by the address of their block. Sharded, each shard a table of open
- * addressing under a lock of its own (rank LIVE). Any thread. */
+/* The samples that are live, by the address of their block. Any thread.
+ *
+ * Where every block is a sample, those of small blocks are kept beside the blocks (heap/beside.h),
+ * in a record that belongs to who holds the block: no lock, no search, and neighbours lie side by
+ * side. All others are in a table of open addressing, sharded, each shard under a lock of its own
+ * (rank LIVE). */
 #ifndef MP_PROFILE_LIVE_H
 #define MP_PROFILE_LIVE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct mp_live {
@@ -21,6 +26,9 @@ struct mp_live {
     uint32_t resizes : 16;
 };
 
+/* What is kept beside a block: for mp_hooks.every. */
+size_t mp_live_record_size(void);
+
 /* False: no memory for it. */
 bool mp_live_add(const struct mp_live *sample);
 /* False: no sample is there. */
@@ -32,8 +40,7 @@ bool mp_live_note_resizes(uintptr_t address, uint16_t resizes, struct mp_live *n
 /* Each gets the slot that is given to it; while nobody else changes any. */
 void mp_live_set_slots(uint32_t (*give)(const struct mp_live *sample));
 
-/* For a copy, or under the locks. */
-uint64_t mp_live_count(void);
+/* For a copy. */
 void mp_live_each(void (*visit)(const struct mp_live *sample, void *context), void *context);
 
 void mp_live_before_fork(void);

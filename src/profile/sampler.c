@@ -222,9 +222,8 @@ static uint8_t bits_of(uint64_t number) {
     return number ? (uint8_t)(64 - __builtin_clzll(number)) : 0;
 }
 
-static void forget(const struct mp_live *sample, uint8_t flags) {
+static void forget(const struct mp_live *sample, uint64_t now, uint8_t flags) {
     mp_mirror_gone(sample->slot);
-    uint64_t now = mp_sys_precise_ns();
     if (sample->thread != mp_sampler_thread())
         flags |= MEMPROF_FREE_ELSEWHERE;
     mp_free_kind kind =
@@ -263,9 +262,10 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
 
 static void freed(void *block) {
     struct mp_live sample, moved;
+    uint64_t now = mp_sys_precise_ns(); /* while the record is fetched (free_sample) */
     mp_sampler_begin_change(false);
     if (mp_live_take((uintptr_t)block, &sample)) {
-        forget(&sample, here.moved_to ? MEMPROF_FREE_RESIZED : 0);
+        forget(&sample, now, here.moved_to ? MEMPROF_FREE_RESIZED : 0);
         if (here.moved_to &&
             mp_live_note_resizes((uintptr_t)here.moved_to, one_more(sample.resizes), &moved))
             mp_mirror_changed(&moved);
@@ -292,9 +292,9 @@ static int resized(void *block, size_t size, size_t usable) {
         /* It was dropped; let it be, as a sample without a record. */
     } else if (!block) {
         if (!mp_live_add(sample))
-            forget(sample, 0);
+            forget(sample, mp_sys_precise_ns(), 0);
     } else {
-        forget(sample, MEMPROF_FREE_RESIZED);
+        forget(sample, mp_sys_precise_ns(), MEMPROF_FREE_RESIZED);
         if (usable < sample->coin)
             still = mp_chance_toss(stream_of(mp_tls.heap),
                                    mp_chance_of(usable, mp_sampler_rate_of(sample)) /
@@ -336,7 +336,7 @@ void mp_sampler_start(void) {
     if (!rate)
         return;
     mp_unwind_start(mp_options.unwind);
-    mp_hooks.every = rate == 1 && !MP_ORACLE;
+    mp_hooks.every = rate == 1 && !MP_ORACLE ? mp_live_record_size() : 0;
     mp_hooks.countdown = countdown;
     mp_hooks.toss_large = toss_large;
     mp_hooks.sampled = sampled;

@@ -9,7 +9,7 @@
 #include "heap/pool.h"
 #include "heap/rescue.h"
 #include "heap/thread.h"
-#include "heap/twins.h"
+#include "heap/beside.h"
 
 static char message[400];
 static size_t samples_pages; /* pages of samples there are */
@@ -112,7 +112,7 @@ static bool add_twins(struct lists *lists) {
                     (const struct mp_block *)(page->start + (uintptr_t)b * lists->size);
                 if (mp_block_is_free(block))
                     continue;
-                const struct mp_block *twin = mp_twins_get(page, b);
+                const struct mp_block *twin = mp_beside_twin(page, b);
                 if (in_page(lists->page, twin) && !add_block(lists, twin, "a sample"))
                     return false;
             }

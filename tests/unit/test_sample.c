@@ -7,6 +7,7 @@
 #include "heap/arena.h"
 #include "heap/census.h"
 #include "heap/hooks.h"
+#include "heap/shared.h"
 #include "heap_api.h"
 #include "invariants.h"
 #include "platform/options.h"
@@ -455,6 +456,88 @@ START_TEST(frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing) {
 }
 END_TEST
 
+/* ---- every block ---- */
+
+struct kept {
+    uintptr_t block;
+    uint64_t stamp, more[2];
+};
+
+static struct kept *kept_of(const void *block, size_t size) {
+    size_t usable = 0;
+    struct kept *kept = mp_shared_record(block, &usable);
+    must(!kept || usable == size);
+    return kept;
+}
+
+static void on_every_sampled(void *block, void *place, size_t size, size_t usable) {
+    struct kept *kept = kept_of(block, usable);
+    (void)size;
+    must(place == block);
+    must((kept != NULL) == (usable <= MP_SMALL_MAX));
+    samples_ever++;
+    if (!kept)
+        return;
+    must(!kept->block);
+    *kept = (struct kept){.block = (uintptr_t)block, .stamp = ~(uintptr_t)block};
+}
+
+static void on_every_freed(void *block) {
+    struct kept *kept = kept_of(block, mp_usable_size(block));
+    if (!kept)
+        return;
+    must(kept->block == (uintptr_t)block && kept->stamp == ~(uintptr_t)block);
+    kept->block = 0;
+}
+
+static size_t kept_live, kept_ever;
+
+static void on_kept(void *record, uintptr_t block, size_t size, void *context) {
+    const struct kept *kept = record;
+    must(context == &kept_live && size <= MP_SMALL_MAX);
+    must(!kept->block || kept->block == block);
+    kept_live += kept->block != 0;
+    kept_ever++;
+}
+
+START_TEST(what_is_kept_of_a_block_is_its_own) {
+    enum { BLOCKS = 20000 };
+    static void *blocks[BLOCKS];
+    uint64_t state = 1;
+    size_t small = 0, small_ever = 0, meta = 0;
+    mp_trim();
+    arm(MP_NO_SAMPLE, 0);
+    mp_hooks.every = sizeof(struct kept);
+    mp_hooks.sampled = on_every_sampled;
+    mp_hooks.freed = on_every_freed;
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = small = 0; i < BLOCKS; i++) {
+            size_t size = 1 + unit_random_to(&state, i % 100 ? 600 : 20000);
+            small += size <= MP_SMALL_MAX;
+            blocks[i] = t_malloc(size);
+            memset(blocks[i], 0xff, size);
+        }
+        kept_live = kept_ever = 0;
+        mp_shared_each_record(on_kept, &kept_live);
+        ck_assert_uint_eq(kept_live, small);
+        ck_assert_uint_ge(kept_ever, small);
+        small_ever += small;
+        for (size_t i = 0; i < BLOCKS; i++)
+            t_free(blocks[i]);
+        kept_live = 0;
+        mp_shared_each_record(on_kept, &kept_live);
+        ck_assert_uint_eq(kept_live, 0);
+        mp_trim();
+        if (round == 1)
+            meta = mp_meta_bytes();
+    }
+    ck_assert_uint_eq(samples_ever, small_ever);
+    ck_assert_uint_le(mp_meta_bytes(), meta + 65536); /* tables are used again */
+    ck_assert_invariants();
+    disarm();
+}
+END_TEST
+
 /* ---- several threads ---- */
 
 static void *allocate_some(void *unused) {
@@ -527,6 +610,7 @@ int main(void) {
     UNIT_CASE(one, a_large_block_that_grows_has_another_chance);
     UNIT_CASE(one, a_large_sample_that_the_hook_lets_go_of_is_one_no_more);
     UNIT_CASE(one, hooks_may_allocate);
+    UNIT_CASE(one, what_is_kept_of_a_block_is_its_own);
     UNIT_CASE(one, the_marks_of_pages_that_are_given_back_are_used_again);
     UNIT_CASE(one, frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing);
     suite_add_tcase(suite, one);
