@@ -23,6 +23,8 @@ struct asking {
     int lock_fd;
 };
 
+#define REAP_MS 100 /* twice what the library waits for */
+
 static void sleep_ms(long ms) {
     const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&time, NULL);
@@ -96,7 +98,9 @@ static int write_request(const struct asking *asking, const char *path, struct t
 }
 
 /* By the word, which its slow paths read, and by the signal. By now it may be another program, or
- * another process, which the signal would end: so it is looked at again. */
+ * another process, which the signal would end: so it is looked at again, and last of all whether it
+ * catches the signal. A program that begins anew in the microseconds between that and the signal
+ * cannot be told: it keeps its number and its start. */
 static int send_signal(const struct asking *asking, struct tool_error *error) {
     const int pid = (int)asking->process.pid;
     struct process now;
@@ -108,6 +112,8 @@ static int send_signal(const struct asking *asking, struct tool_error *error) {
         boxes_ask(&asking->box);
     if (!now.request)
         return 0;
+    if (!process_catches(asking->process.pid, now.request))
+        return tool_fail(error, "process %d has become another program", pid);
     if (sigqueue(asking->process.pid, now.request,
                  (union sigval){.sival_int = MEMPROF_REQUEST_VALUE}) != 0)
         return tool_fail(error, "process %d: %s", pid, strerror(errno));
@@ -166,16 +172,25 @@ static int wait_for_answer(const struct asking *asking, uint64_t until, char *te
     return 0;
 }
 
-/* The copy that wrote the dump is a zombie until its parent takes note of it: another signal, when
- * it has ended, has it do so. */
-static void have_it_reaped(const struct asking *asking, long copy) {
-    if (asking->process.own_pid == asking->process.pid) {
-        for (int i = 0; i < 200 && process_lives((pid_t)copy); i++)
-            sleep_ms(5);
-    } else {
-        sleep_ms(50);
-    }
+static bool is_there(pid_t pid) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return access(path, F_OK) == 0;
+}
+
+/* The copy that wrote the dump is a zombie until its parent takes note of it, which it does on a
+ * slow path; of one that does not come by any, another signal has it do so. Not at once: who waits
+ * for its dump to become another program does that now, and the signal would be that one's end. */
+static void have_it_reaped(const struct asking *asking, pid_t copy) {
+    const bool same_numbers = asking->process.own_pid == asking->process.pid;
     struct tool_error unused;
+    for (int i = 0; i < 200 && same_numbers && process_lives(copy); i++)
+        sleep_ms(5);
+    for (int ms = 0; ms < REAP_MS; ms += 5) {
+        if (same_numbers && !is_there(copy))
+            return;
+        sleep_ms(5);
+    }
     send_signal(asking, &unused);
 }
 
@@ -198,7 +213,7 @@ static int ask(struct asking *asking, const char *path, unsigned seconds, char o
     char *rest;
     bool good = strncmp(text, "ok ", 3) == 0;
     long copy = strtol(text + (good ? 3 : strcspn(text, " ")), &rest, 10);
-    have_it_reaped(asking, copy);
+    have_it_reaped(asking, (pid_t)copy);
     rest += strspn(rest, " ");
     if (!good)
         return tool_fail(error, "process %d: %s", (int)asking->process.pid, rest);

@@ -164,9 +164,15 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     process->start_ticks = start_ticks(pid);
     process->has_library = maps_library(pid);
     int number = process->has_library ? request_signal(pid) : 0;
-    uint64_t caught = strtoull(field(status, "SigCgt"), NULL, 16);
-    process->request = number && (caught >> (number - 1) & 1) ? number : 0;
+    process->request = number && process_catches(pid, number) ? number : 0;
     return 0;
+}
+
+bool process_catches(pid_t pid, int number) {
+    char status[8192];
+    if (read_file(pid, "status", status, sizeof status, ' ') <= 0)
+        return false;
+    return strtoull(field(status, "SigCgt"), NULL, 16) >> (number - 1) & 1;
 }
 
 bool process_lives(pid_t pid) {

@@ -28,6 +28,9 @@ int process_parse(const char *text, pid_t *pid, struct tool_error *error);
 /* 0; -1 with the error when there is no such process, or it must not be looked at. */
 int process_look(pid_t pid, struct process *process, struct tool_error *error);
 
+/* Does it have a handler for the signal now? Else it would be its end. */
+bool process_catches(pid_t pid, int number);
+
 /* From the environment that it was started with: a variable, one of MEMPROF_OPTIONS. */
 bool process_variable(pid_t pid, const char *name, char *value, size_t size);
 bool process_option(pid_t pid, const char *key, char *value, size_t size);
