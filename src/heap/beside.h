@@ -2,8 +2,8 @@
  * it, its twin, or, where every block is a sample, the profiler's record of it. In a table per
  * page, apart from the pages, so that a program's overruns cannot reach it.
  *
- * Tables come and go with pages, under the lock of the page's shard. What is in an entry is up to
- * who holds the block. */
+ * Tables come and go with pages; their lock (rank BESIDE) is taken inside. What is in an entry is
+ * up to who holds the block. */
 #ifndef MP_HEAP_BESIDE_H
 #define MP_HEAP_BESIDE_H
 

@@ -189,6 +189,8 @@ struct mp_block *mp_shared_sample(struct mp_heap *heap, unsigned class, struct m
     mp_lock_take(&shard->lock);
     struct mp_block *block = alloc_locked(shard, heap->node, class, &page, &fresh);
     if (block) {
+        if (twin && !page->beside) /* there was no memory for it: by now there may be */
+            mp_beside_make(page);
         if (!twin || mp_beside_set_twin(page, index_of(page, block), twin)) {
             block->link_medium = 0;
             block->key = 0;
@@ -234,7 +236,8 @@ void *mp_shared_record(const void *block, size_t *usable) {
 }
 
 void mp_shared_expect_record(const struct mp_page *page, const struct mp_block *block) {
-    __builtin_prefetch(mp_beside_record(page, index_of(page, block)), 1);
+    if (mp_hooks.every)
+        __builtin_prefetch(mp_beside_record(page, index_of(page, block)), 1);
 }
 
 struct each {

@@ -37,8 +37,7 @@ bool mp_shared_end_sample(struct mp_page *page, const struct mp_block *block);
  * zero before it is first used. NULL: nothing is, by lack of memory or because it is in no page of
  * samples. */
 void *mp_shared_record(const void *block, size_t *usable);
-/* It will be wanted in a moment: it is fetched meanwhile. `block` starts one of a page of samples.
- */
+/* If there is one, it will be wanted in a moment: it is fetched meanwhile. */
 void mp_shared_expect_record(const struct mp_page *page, const struct mp_block *block);
 /* Of all blocks that have ever been made there, live or not; in a copy. */
 void mp_shared_each_record(void (*visit)(void *record, uintptr_t block, size_t size, void *context),

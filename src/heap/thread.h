@@ -90,8 +90,7 @@ struct mp_heap {
     uint64_t random;   /* for the hooks' draws; 0 at first */
     uint64_t paced_us; /* for the hooks: until when samples have used up this thread's time, */
     int64_t unsettled; /* and what it has come to since it last said: see profile/peak.h */
-    uint64_t serial;   /* for the hooks: the last that it gave to a sample, of those it has taken */
-    _Atomic(uint32_t) serials_left;         /* in advance, and how many of these are left */
+    _Atomic(uint64_t) samples;              /* for the hooks: those that it has numbered */
     uint64_t drawn[(MP_CLASSES + 63) / 64]; /* bit c: bins[c].sample_at is set */
 #ifdef MP_SAMPLE_BYTES
     uint32_t distance; /* see oracle.h; 0 at first */

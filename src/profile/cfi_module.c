@@ -183,8 +183,9 @@ int mp_cfi_start_modules(void) {
         return -ENOSYS;
     if (!find_object((uintptr_t)_dl_find_object, &loader))
         return 0;
-    for (struct link_map *map = _r_debug.r_map; map && lasting_count < LASTING; map = map->l_next) {
-        if (find_object((uintptr_t)map->l_ld, &found) && found.dlfo_link_map == map)
+    for (struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+        if (lasting_count < LASTING && find_object((uintptr_t)map->l_ld, &found) &&
+            found.dlfo_link_map == map)
             add_lasting(module_of(&found));
         if (map == loader.dlfo_link_map)
             return 0;

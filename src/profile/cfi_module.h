@@ -25,7 +25,7 @@ struct mp_cfi_modules {
 /* At start-up, before other threads run: 0, or -errno. */
 int mp_cfi_start_modules(void);
 
-/* A capture begins: mp_unwind_module says nothing of the one before. */
+/* A capture begins: of those that may go mp_unwind_module knows none any more. */
 void mp_cfi_forget_modules(void);
 
 bool mp_cfi_change_module(struct mp_cfi_modules *modules, uintptr_t address);

@@ -35,7 +35,7 @@ static unsigned depth;
 static _Atomic(uint64_t) dropped; /* samples */
 /* Apart from what everyone reads. */
 static struct {
-    _Atomic(uint64_t) last; /* that a thread has, for samples to come perhaps */
+    _Atomic(uint64_t) last; /* but of samples that a heap has numbered: next_serial */
 } __attribute__((aligned(MP_CACHE_LINE))) serials;
 
 /* What this thread is in; the first two are looked at by signal handlers of its own. */
@@ -137,22 +137,16 @@ static double weight_of(const struct mp_live *sample) {
 /* ---- what is kept of them ---- */
 
 /* Where every block is a sample, a number that all threads add to would be what they wait for: so
- * each takes some in advance. */
-#define SERIALS 256u
-
+ * each heap has its own. In a change: handlers take none. */
 static uint64_t next_serial(struct mp_heap *heap) {
     if (!mp_hooks.every || !heap)
         return atomic_fetch_add_explicit(&serials.last, 1, memory_order_relaxed) + 1;
-    uint32_t left = atomic_load_explicit(&heap->serials_left, memory_order_relaxed);
-    if (!left) {
-        heap->serial = atomic_fetch_add_explicit(&serials.last, SERIALS, memory_order_relaxed);
-        left = SERIALS;
-    }
-    atomic_store_explicit(&heap->serials_left, left - 1, memory_order_relaxed);
-    return ++heap->serial;
+    uint64_t samples = atomic_load_explicit(&heap->samples, memory_order_relaxed) + 1;
+    atomic_store_explicit(&heap->samples, samples, memory_order_relaxed);
+    return (uint64_t)heap->number << 40 | samples;
 }
 
-/* The capture has just asked the loader whose it is, and looked whether it still is that one. */
+/* The capture has just looked whether it is still the one that it was. */
 static uint32_t module_of(uintptr_t address) {
     struct mp_unwind_module *passed = mp_unwind_module(address);
     if (!passed)
@@ -242,7 +236,6 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
         .address = (uintptr_t)block,
         .size = size,
         .coin = usable,
-        .serial = next_serial(mp_tls.heap),
         .born_ns = mp_sys_precise_ns(),
         .thread = mp_sampler_thread(),
         .node = mp_numa_number_here() & (MP_NUMA_NUMBERS - 1),
@@ -252,10 +245,12 @@ static void sampled(void *block, void *place, size_t size, size_t usable) {
     if (!here.large)
         pay(mp_tls.heap, sample.born_ns);
     if (here.inside) { /* an unwinder's own allocation */
+        atomic_fetch_add_explicit(&serials.last, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
         return;
     }
     mp_sampler_begin_change(true);
+    sample.serial = next_serial(mp_tls.heap);
     record(&sample);
     mp_sampler_end_change();
 }
@@ -365,8 +360,7 @@ uint64_t mp_sampler_seed(void) {
 void mp_sampler_get_counts(struct mp_sampler_counts *counts) {
     counts->taken = atomic_load_explicit(&serials.last, memory_order_relaxed);
     for (uint32_t n = mp_heap_count(); n > 0; n--)
-        counts->taken -=
-            atomic_load_explicit(&mp_heap_by_number(n)->serials_left, memory_order_relaxed);
+        counts->taken += atomic_load_explicit(&mp_heap_by_number(n)->samples, memory_order_relaxed);
     counts->dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
 }
 

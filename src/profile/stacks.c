@@ -25,6 +25,7 @@ struct index {
 
 _Static_assert(sizeof(struct mp_stack_counts) == MP_CACHE_LINE, "what is written together");
 #define SUMS_STRIDE 32u /* of entries: never on two cache lines */
+_Static_assert(sizeof(struct mp_stack_sums) <= SUMS_STRIDE, "");
 
 static struct mp_lock stacks_lock = MP_LOCK_INIT(MP_RANK_STACKS);
 static uint64_t *chunks[CHUNKS];
@@ -113,6 +114,12 @@ static void *piece(struct pieces *of, size_t size) {
     return got;
 }
 
+/* The last one. */
+static void put_back(struct pieces *to, void *last, size_t size) {
+    if (last)
+        to->at -= size;
+}
+
 static uint32_t new_stack(size_t words) {
     if (!chunk_count || CHUNK_WORDS - chunk_used < words) {
         if (chunk_count == CHUNKS)
@@ -132,8 +139,10 @@ static uint32_t add(uint32_t hash, const uint64_t *frames, unsigned depth, unsig
     struct index *index = roomy_index();
     struct mp_stack_counts *count = index ? piece(&counts_left, sizeof *count) : NULL;
     uint32_t handle = count ? new_stack(sizeof(struct mp_stack) / 8 + depth) : 0;
-    if (!handle)
+    if (!handle) {
+        put_back(&counts_left, count, sizeof *count);
         return 0;
+    }
     struct mp_stack *stack = mp_stacks_get(handle);
     stack->counts = count;
     stack->hash = hash;
@@ -175,6 +184,8 @@ static struct mp_stack_free *new_free(void) {
     struct mp_stack_free *entry = sum ? piece(&frees_left, sizeof *entry) : NULL;
     if (entry)
         entry->sums = sum;
+    else
+        put_back(&sums_left, sum, SUMS_STRIDE);
     return entry;
 }
 

@@ -25,8 +25,8 @@ struct mp_unwound {
     unsigned flags; /* enum mp_unwind_result_flags */
 };
 
-/* A module as this thread's last capture by cfi found it: its place, and a tag that is another
- * one's with another module there (cfi_module.h). */
+/* A module as this thread's last capture by cfi found it, or as it stays: its place, and a tag that
+ * is another one's with another module there (cfi_module.h). */
 struct mp_unwind_module {
     uintptr_t start, size;
     uint32_t tag;

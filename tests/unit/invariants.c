@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "heap/arena.h"
+#include "heap/beside.h"
 #include "heap/pool.h"
 #include "heap/rescue.h"
 #include "heap/thread.h"
-#include "heap/beside.h"
 
 static char message[400];
 static size_t samples_pages; /* pages of samples there are */

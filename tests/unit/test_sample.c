@@ -1,5 +1,6 @@
 /* Suite: the profiler's hooks: with a countdown of N, exactly every Nth block of a class is a
  * sample, whichever call makes it, and each sample's end is told once. */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 #include "heap_api.h"
 #include "invariants.h"
 #include "platform/options.h"
+#include "platform/sys.h"
 #include "unit.h"
 
 /* ---- a profiler for tests ---- */
@@ -456,6 +458,30 @@ START_TEST(frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing) {
 }
 END_TEST
 
+static int refuse_mmap(const char *name) {
+    return strcmp(name, "mmap") == 0 ? ENOMEM : 0;
+}
+
+START_TEST(a_class_without_memory_for_a_table_has_samples_again_when_there_is) {
+    t_free(t_malloc(16));
+    arm(1, 0);
+    t_free(t_malloc(1 << 20)); /* there is room for the page */
+    mp_sys_fault = refuse_mmap;
+    while (mp_meta_alloc(4096))
+        ;
+    void *plain = t_malloc(16);
+    mp_sys_fault = NULL;
+    ck_assert(plain && !is_sample(plain));
+    void *sampled = t_malloc(16);
+    ck_assert(is_sample(sampled));
+    t_free(plain);
+    t_free(sampled);
+    ck_assert_uint_eq(samples_live, 0);
+    ck_assert_invariants();
+    disarm();
+}
+END_TEST
+
 /* ---- every block ---- */
 
 struct kept {
@@ -611,6 +637,7 @@ int main(void) {
     UNIT_CASE(one, a_large_sample_that_the_hook_lets_go_of_is_one_no_more);
     UNIT_CASE(one, hooks_may_allocate);
     UNIT_CASE(one, what_is_kept_of_a_block_is_its_own);
+    UNIT_CASE(one, a_class_without_memory_for_a_table_has_samples_again_when_there_is);
     UNIT_CASE(one, the_marks_of_pages_that_are_given_back_are_used_again);
     UNIT_CASE(one, frees_of_other_blocks_in_a_page_with_a_sample_tell_nothing);
     suite_add_tcase(suite, one);

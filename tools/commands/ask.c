@@ -113,7 +113,8 @@ static int send_signal(const struct asking *asking, struct tool_error *error) {
     if (!now.request)
         return 0;
     if (!process_catches(asking->process.pid, now.request))
-        return tool_fail(error, "process %d has become another program", pid);
+        return tool_fail(error, "process %d has %s", pid,
+                         process_lives(now.pid) ? "become another program" : "ended meanwhile");
     if (sigqueue(asking->process.pid, now.request,
                  (union sigval){.sival_int = MEMPROF_REQUEST_VALUE}) != 0)
         return tool_fail(error, "process %d: %s", pid, strerror(errno));
@@ -184,6 +185,8 @@ static bool is_there(pid_t pid) {
 static void have_it_reaped(const struct asking *asking, pid_t copy) {
     const bool same_numbers = asking->process.own_pid == asking->process.pid;
     struct tool_error unused;
+    if (copy == asking->process.own_pid)
+        return; /* there is none: the process says itself why */
     for (int i = 0; i < 200 && same_numbers && process_lives(copy); i++)
         sleep_ms(5);
     for (int ms = 0; ms < REAP_MS; ms += 5) {
