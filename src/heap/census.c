@@ -60,6 +60,10 @@ void mp_census(struct mp_census *census) {
     }
 }
 
+MP_RACY bool mp_census_is_live_block(const void *block, uint32_t size) {
+    return is_live(block, size);
+}
+
 MP_RACY int mp_census_is_live(const void *pointer) {
     const struct mp_page *page = mp_arena_find_head((uintptr_t)pointer);
     if (!page)

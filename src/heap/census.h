@@ -11,6 +11,7 @@
 #ifndef MP_HEAP_CENSUS_H
 #define MP_HEAP_CENSUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,9 @@ void mp_census(struct mp_census *census);
 
 /* Is this the start of a live block? In the same sense. */
 int mp_census_is_live(const void *pointer);
+
+/* ... of one that is known to have been made there? */
+bool mp_census_is_live_block(const void *block, uint32_t size);
 
 struct mp_stats_class {
     uint64_t pages;
