@@ -1,0 +1,337 @@
+#include "leak/stop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "platform/say.h"
+#include "platform/sys.h"
+#include "record/memory.h"
+
+#define STACK_SIZE   ((size_t)64 << 10)
+#define STOP_MS      200u /* for a thread to stop */
+#define PASSES_MOST  64u  /* over the list of threads: some start others while they are stopped */
+#define THREADS_MORE 64u  /* than there were, may come meanwhile */
+
+#define STOPPED_BY_EVENT 128 /* PTRACE_EVENT_STOP: no signal is being delivered */
+
+enum phase {
+    AT_WORK,
+    WANTS_PERMISSION, /* the caller is to allow being traced, where Yama asks for that */
+    MAY_TRY_AGAIN,
+    LET_GO
+};
+
+/* One helper at a time; what it needs beyond the caller's stay. */
+static struct {
+    _Atomic(uint32_t) phase;
+    long process, helper; /* 0: there is none */
+    struct mp_stopped *stopped;
+    long (*work)(struct mp_stopped *stopped, void *context);
+    void *context;
+    long worked;
+    int error;
+    uint64_t began_ns;
+    char *stack;
+    long unstopped[64]; /* that were missed, to be let go of later */
+    uint32_t unstopped_count;
+    bool asked; /* for permission */
+} stop;
+
+static void go_to(enum phase phase) {
+    atomic_store_explicit(&stop.phase, phase, memory_order_release);
+    mp_sys_futex_wake(&stop.phase, 1);
+}
+
+static enum phase wait_while(enum phase phase) {
+    uint32_t now;
+    while ((now = atomic_load_explicit(&stop.phase, memory_order_acquire)) == (uint32_t)phase)
+        mp_sys_futex_wait(&stop.phase, phase);
+    return (enum phase)now;
+}
+
+/* ---- the list ---- */
+
+struct entry { /* struct linux_dirent64 */
+    uint64_t inode, next;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+static long number_in(const char *text) {
+    long number = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (*text - '0');
+    return *text ? 0 : number;
+}
+
+static struct mp_stopped_thread *find(long id) {
+    for (uint32_t i = 0; i < stop.stopped->count; i++) {
+        if (stop.stopped->threads[i].id == id)
+            return &stop.stopped->threads[i];
+    }
+    return NULL;
+}
+
+static long open_list(void) {
+    char path[48];
+    struct mp_text text;
+    mp_text_init(&text, path, sizeof path);
+    mp_text_add(&text, "/proc/%lu/task", (uint64_t)stop.process);
+    return mp_sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+/* 'Z' of one that has ended and is still listed: a main thread is, until the others have. */
+static char state_of(long thread) {
+    char path[64], line[512];
+    struct mp_text text;
+    mp_text_init(&text, path, sizeof path);
+    mp_text_add(&text, "/proc/%lu/task/%lu/stat", (uint64_t)stop.process, (uint64_t)thread);
+    long fd = mp_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+    long n = fd < 0 ? 0 : mp_sys_read((int)fd, line, sizeof line - 1);
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    line[n > 0 ? n : 0] = '\0';
+    const char *end = strrchr(line, ')');
+    return end && end[1] == ' ' ? end[2] : 'Z';
+}
+
+/* ---- stopping ---- */
+
+static int seize(long thread) {
+    int result = mp_trace_seize(thread);
+    if (result == -EPERM && state_of(thread) == 'Z')
+        return -ESRCH;
+    if (result != -EPERM || stop.asked)
+        return result;
+    stop.asked = true;
+    go_to(WANTS_PERMISSION);
+    wait_while(WANTS_PERMISSION);
+    return mp_trace_seize(thread);
+}
+
+/* 1: one that was not known; 0; -errno. */
+static int take_thread(long id) {
+    struct mp_stopped *stopped = stop.stopped;
+    if (id == 0 || find(id))
+        return 0;
+    if (stopped->count == stopped->room)
+        return -ENOBUFS;
+    int result = seize(id);
+    if (result == -ESRCH)
+        return 0; /* has ended meanwhile */
+    if (result < 0)
+        return result;
+    stopped->threads[stopped->count++] = (struct mp_stopped_thread){.id = id};
+    mp_trace_interrupt(id);
+    return 1;
+}
+
+/* How many there were that were not known; -errno. */
+static int take_threads(void) {
+    char buffer[4096] __attribute__((aligned(8)));
+    long fd = open_list(), n;
+    int fresh = 0, result = 0;
+    if (fd < 0)
+        return (int)fd;
+    while (result >= 0 && (n = mp_sys_entries((int)fd, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < n && result >= 0;) {
+            const struct entry *entry = (const struct entry *)(const void *)&buffer[at];
+            result = take_thread(number_in(entry->name));
+            fresh += result > 0;
+            at += entry->size;
+        }
+    }
+    mp_sys_close((int)fd);
+    return result < 0 ? result : fresh;
+}
+
+/* A number as wait4 gives it, with what has become of the thread. */
+static void note_stop(long id, int status) {
+    struct mp_stopped_thread *thread = find(id);
+    if (!thread)
+        return;
+    if (!WIFSTOPPED(status)) { /* it has ended */
+        *thread = stop.stopped->threads[--stop.stopped->count];
+        return;
+    }
+    thread->stopped = true;
+    thread->signal = status >> 16 == STOPPED_BY_EVENT ? 0 : WSTOPSIG(status);
+}
+
+static uint32_t count_running(void) {
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < stop.stopped->count; i++)
+        running += !stop.stopped->threads[i].stopped;
+    return running;
+}
+
+/* Until all have stopped, or the time is over. */
+static void wait_for_stops(uint64_t until_ms) {
+    uint64_t pause_us = 10;
+    int status;
+    while (count_running()) {
+        long id = mp_trace_wait(&status, false);
+        if (id > 0) {
+            note_stop(id, status);
+            pause_us = 10;
+            continue;
+        }
+        if (id == -ECHILD || mp_sys_now_ms() > until_ms)
+            return;
+        mp_trace_sleep_us(pause_us);
+        pause_us = pause_us < 1000 ? pause_us * 2 : pause_us;
+    }
+}
+
+static void read_registers(void) {
+    for (uint32_t i = 0; i < stop.stopped->count; i++) {
+        struct mp_stopped_thread *thread = &stop.stopped->threads[i];
+        int count =
+            thread->stopped ? mp_trace_registers(thread->id, thread->registers, &thread->sp) : 0;
+        thread->register_count = count > 0 ? (uint32_t)count : 0;
+        stop.stopped->missed += thread->register_count == 0;
+    }
+}
+
+static int stop_threads(void) {
+    uint64_t until_ms = mp_sys_now_ms() + STOP_MS;
+    int fresh = 1;
+    for (unsigned pass = 0; fresh > 0; pass++) {
+        if (pass == PASSES_MOST)
+            return -EAGAIN;
+        fresh = take_threads();
+        if (fresh < 0)
+            return fresh;
+        wait_for_stops(until_ms);
+    }
+    read_registers();
+    return 0;
+}
+
+static void let_go(void) {
+    stop.unstopped_count = 0;
+    for (uint32_t i = 0; i < stop.stopped->count; i++) {
+        const struct mp_stopped_thread *thread = &stop.stopped->threads[i];
+        if (thread->stopped)
+            mp_trace_detach(thread->id, thread->signal);
+        else if (stop.unstopped_count < sizeof stop.unstopped / sizeof *stop.unstopped)
+            stop.unstopped[stop.unstopped_count++] = thread->id;
+    }
+}
+
+/* By then the caller's thread may have ended, and with it what compilers guard stacks by. */
+#define NO_CANARY __attribute__((no_stack_protector))
+
+/* The threads that were missed go on as soon as they stop; the copy's end is what is told. From
+ * here on nothing of the caller's is used. */
+NO_CANARY static int wait_for_rest(long copy) {
+    int result = 0, status;
+    for (long left = copy > 0; left || stop.unstopped_count;) {
+        long id = mp_trace_wait(&status, true);
+        if (id == -EINTR)
+            continue;
+        if (id < 0)
+            break;
+        if (id == copy) {
+            left = 0;
+            result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            continue;
+        }
+        if (WIFSTOPPED(status))
+            mp_trace_detach(id, status >> 16 == STOPPED_BY_EVENT ? 0 : WSTOPSIG(status));
+        for (uint32_t i = 0; i < stop.unstopped_count; i++) {
+            if (stop.unstopped[i] == id)
+                stop.unstopped[i] = stop.unstopped[--stop.unstopped_count];
+        }
+    }
+    return result;
+}
+
+NO_CANARY static int help(void *unused) {
+    (void)unused;
+    mp_trace_close_all();
+    stop.began_ns = mp_sys_precise_ns();
+    stop.error = stop_threads();
+    stop.worked = stop.error ? 0 : stop.work(stop.stopped, stop.context);
+    long copy = stop.worked;
+    let_go();
+    stop.stopped->pause_ns = mp_sys_precise_ns() - stop.began_ns;
+    go_to(LET_GO);
+    mp_sys_exit(wait_for_rest(copy));
+}
+
+/* ---- the caller ---- */
+
+static uint32_t count_threads(void) {
+    char buffer[4096] __attribute__((aligned(8)));
+    long fd = open_list(), n;
+    uint32_t count = 0;
+    while (fd >= 0 && (n = mp_sys_entries((int)fd, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < n; count++)
+            at += ((const struct entry *)(const void *)&buffer[at])->size;
+    }
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    return count;
+}
+
+static bool make_room(struct mp_stopped *stopped) {
+    *stopped = (struct mp_stopped){.room = count_threads() * 2 + THREADS_MORE};
+    stopped->threads = mp_record_alloc(stopped->room * sizeof *stopped->threads);
+    if (!stop.stack)
+        stop.stack = mp_record_alloc(STACK_SIZE);
+    return stopped->threads && stop.stack;
+}
+
+int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
+                void *context, long *worked) {
+    int status;
+    if (!mp_stop_helper_ended(&status, false))
+        return -EBUSY;
+    stop.process = mp_sys_getpid();
+    stop.stopped = stopped;
+    stop.work = work;
+    stop.context = context;
+    stop.asked = false;
+    atomic_store_explicit(&stop.phase, AT_WORK, memory_order_relaxed);
+    if (!make_room(stopped)) {
+        mp_stop_forget(stopped);
+        return -ENOMEM;
+    }
+    stop.helper = mp_trace_start(help, stop.stack + STACK_SIZE, NULL);
+    if (stop.helper < 0) {
+        int error = (int)stop.helper;
+        stop.helper = 0;
+        mp_stop_forget(stopped);
+        return error;
+    }
+    if (wait_while(AT_WORK) == WANTS_PERMISSION) {
+        mp_trace_allow(stop.helper);
+        go_to(MAY_TRY_AGAIN);
+        wait_while(MAY_TRY_AGAIN);
+        mp_trace_allow(0);
+    }
+    *worked = stop.worked;
+    return stop.error;
+}
+
+void mp_stop_forget(struct mp_stopped *stopped) {
+    if (stopped->threads)
+        mp_record_free(stopped->threads, stopped->room * sizeof *stopped->threads);
+    stopped->threads = NULL;
+}
+
+bool mp_stop_helper_ended(int *status, bool hang) {
+    if (!stop.helper)
+        return true;
+    long got = mp_sys_wait_copy(stop.helper, status, hang ? 0 : WNOHANG);
+    if (got == 0 || got == -EINTR)
+        return false;
+    stop.helper = 0;
+    return true;
+}

@@ -1,0 +1,56 @@
+/* Stops all threads of this process for a moment, and has something done meanwhile.
+ *
+ * A helper does it: a process that shares our memory, on a stack of its own, which takes each
+ * thread by ptrace (SEIZE and INTERRUPT: no signal is sent, and system calls go on afterwards as
+ * signal(7) says), until /proc shows none that it has not. The calling thread is stopped like all
+ * others, in a futex wait, so the helper may use what belongs to it. When it has let go of all, the
+ * caller goes on.
+ *
+ *   caller   start helper - - wait - - - - - - - - - - - - - - - - - - > go on
+ *   helper   close files, seize, interrupt, wait ... work ... detach, say so, wait for what it
+ *            has started, end
+ *
+ * A thread that does not stop in time (the kernel waits for a disk, or for the child of a vfork) is
+ * missed: it was in the kernel, and its registers are not known. It is let go of when it does stop.
+ * Should the helper die, the kernel lets go of all. */
+#ifndef MP_LEAK_STOP_H
+#define MP_LEAK_STOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "platform/trace.h"
+
+struct mp_stopped_thread {
+    long id;
+    uint64_t sp;
+    uint64_t registers[MP_TRACE_REGISTERS];
+    uint32_t register_count; /* 0: it was missed */
+    int signal;              /* was being delivered: it gets that when it goes on */
+    bool stopped;
+};
+
+struct mp_stopped {
+    struct mp_stopped_thread *threads; /* all of the process */
+    uint32_t count, room;
+    uint32_t missed;
+    uint64_t pause_ns; /* from the first thread's stop until all went on; afterwards */
+};
+
+/* `work` runs in the helper while all others stand still; it may start a copy of the process, whose
+ * number it returns for the helper to wait for when the threads go on; 0: none; -errno. It takes no
+ * lock that a thread may hold.
+ *
+ * 0 when it has run (whatever it returned is in *worked), or -errno: -EPERM where ptrace is not to
+ * be had (a filter, a debugger, Yama, another user's rights), -EBUSY while the last helper waits.
+ */
+int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
+                void *context, long *worked);
+
+/* When the result is not needed any more. */
+void mp_stop_forget(struct mp_stopped *stopped);
+
+/* Has the helper ended, which is when what it waited for has? `status`: of that. */
+bool mp_stop_helper_ended(int *status, bool hang);
+
+#endif

@@ -1,0 +1,87 @@
+#include "platform/trace.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "platform/arch.h"
+#include "platform/sys.h"
+
+/* Where in the kernel's set of registers the stack pointer is. */
+#if defined(__x86_64__)
+#define SP_WORD 19
+#elif defined(__aarch64__)
+#define SP_WORD 31
+#endif
+
+/* libc's clone: a child that shares memory needs a stack, and a few instructions, of its own. */
+long mp_trace_start(int (*work)(void *context), void *stack_end, void *context) {
+    uint64_t mask;
+    int kept = errno;
+    mp_sys_block_all(&mask);
+    long pid = clone(work, stack_end, CLONE_VM, context);
+    long result = pid < 0 ? -errno : pid;
+    mp_sys_unblock(&mask);
+    errno = kept;
+    return result;
+}
+
+void mp_trace_close_all(void) {
+    if (mp_arch_syscall(SYS_close_range, 0, ~0u, 0, 0, 0, 0) == 0)
+        return;
+    uint64_t most = mp_sys_limit(RLIMIT_NOFILE); /* before Linux 5.9 */
+    for (uint64_t fd = 0; fd < most && fd < 65536; fd++)
+        mp_sys_close((int)fd);
+}
+
+static int trace(int request, long thread, uintptr_t address, uintptr_t data) {
+    return (int)mp_arch_syscall(SYS_ptrace, request, thread, (long)address, (long)data, 0, 0);
+}
+
+int mp_trace_seize(long thread) {
+    return trace(PTRACE_SEIZE, thread, 0, 0);
+}
+
+int mp_trace_interrupt(long thread) {
+    return trace(PTRACE_INTERRUPT, thread, 0, 0);
+}
+
+int mp_trace_detach(long thread, int signal) {
+    return trace(PTRACE_DETACH, thread, 0, (uintptr_t)signal);
+}
+
+int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp) {
+    struct iovec all = {registers, MP_TRACE_REGISTERS * sizeof *registers};
+    int result = trace(PTRACE_GETREGSET, thread, NT_PRSTATUS, (uintptr_t)&all);
+    if (result < 0)
+        return result;
+    size_t count = all.iov_len / sizeof *registers;
+    *sp = registers[SP_WORD];
+#ifdef __aarch64__ /* elsewhere it is one of them */
+    struct iovec tls = {&registers[count], sizeof *registers};
+    if (count < MP_TRACE_REGISTERS &&
+        trace(PTRACE_GETREGSET, thread, NT_ARM_TLS, (uintptr_t)&tls) == 0)
+        count++;
+#endif
+    return (int)count;
+}
+
+long mp_trace_wait(int *status, bool hang) {
+    return mp_arch_syscall(SYS_wait4, -1, (long)status, __WALL | (hang ? 0 : WNOHANG), 0, 0, 0);
+}
+
+int mp_trace_allow(long process) {
+    return (int)mp_arch_syscall(SYS_prctl, PR_SET_PTRACER, process, 0, 0, 0, 0);
+}
+
+void mp_trace_sleep_us(uint64_t us) {
+    const struct timespec time = {(time_t)(us / 1000000), (long)(us % 1000000 * 1000)};
+    mp_arch_syscall(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+}

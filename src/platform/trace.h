@@ -1,0 +1,36 @@
+/* The system calls by which a process of its own memory's stops the threads of another: ptrace and
+ * what goes with it. Each is a raw call that returns -errno, as in sys.h. */
+#ifndef MP_PLATFORM_TRACE_H
+#define MP_PLATFORM_TRACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MP_TRACE_REGISTERS 35u /* at most, with the thread's pointer */
+
+/* A process that shares this one's memory, and nothing else: no descriptors but copies of its own,
+ * no signal at its end, and only mp_sys_wait_copy sees it. It runs `work` on the stack that ends at
+ * stack_end, with the caller's thread-local storage: the caller is to wait until it is done with
+ * that. All signals are blocked in it. Its number, or -errno. */
+long mp_trace_start(int (*work)(void *context), void *stack_end, void *context);
+
+/* Closes all descriptors. */
+void mp_trace_close_all(void);
+
+int mp_trace_seize(long thread);
+int mp_trace_interrupt(long thread);
+/* `signal` is delivered to it then; 0: none. */
+int mp_trace_detach(long thread, int signal);
+/* Its registers, the thread pointer among them; how many words, or -errno. */
+int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp);
+/* A thread that has stopped, or ended: its number; 0: none now; -errno. */
+long mp_trace_wait(int *status, bool hang);
+
+/* Lets a process, which is not this one's parent, trace it where the Yama module wants that said;
+ * 0: nobody any more. */
+int mp_trace_allow(long process);
+
+void mp_trace_sleep_us(uint64_t us);
+
+#endif

@@ -1,0 +1,399 @@
+/* Suite: stopping all threads: they stand still, their registers are there, they go on as if
+ * nothing had been, and where it cannot be done nothing is. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "leak/stop.h"
+#include "platform/sys.h"
+#include "unit.h"
+
+#define THREADS 8
+
+static _Atomic(bool) over;
+static _Atomic(uint64_t) counters[THREADS];
+
+static void sleep_ms(long ms) {
+    const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+static void *count_on(void *counter) {
+    while (!over)
+        atomic_fetch_add((_Atomic(uint64_t) *)counter, 1);
+    return NULL;
+}
+
+static uint64_t sum_of_counters(void) {
+    uint64_t sum = 0;
+    for (int i = 0; i < THREADS; i++)
+        sum += counters[i];
+    return sum;
+}
+
+static pthread_t threads[THREADS];
+
+static void start_threads(void *(*work)(void *context)) {
+    over = false;
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &counters[i]), 0);
+}
+
+static void end_threads(void) {
+    over = true;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* Nothing that a thread may be in the midst of: no libc here. */
+static long stand_still(struct mp_stopped *stopped, void *context) {
+    uint64_t *sums = context;
+    (void)stopped;
+    sums[0] = sum_of_counters();
+    mp_trace_sleep_us(30000);
+    sums[1] = sum_of_counters();
+    return 0;
+}
+
+START_TEST(all_threads_stand_still_and_go_on) {
+    struct mp_stopped stopped;
+    uint64_t sums[2] = {0, 1};
+    long worked = 1;
+    int status = 0;
+    start_threads(count_on);
+    for (int round = 0; round < 10; round++) {
+        ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+        ck_assert_uint_eq(sums[0], sums[1]);
+        ck_assert_uint_eq(stopped.count, THREADS + 1);
+        ck_assert_uint_eq(stopped.missed, 0);
+        ck_assert_uint_ge(stopped.pause_ns, 30000000);
+        for (uint32_t i = 0; i < stopped.count; i++)
+            ck_assert(stopped.threads[i].register_count > 0 && stopped.threads[i].sp);
+        mp_stop_forget(&stopped);
+        ck_assert(mp_stop_helper_ended(&status, true));
+        sleep_ms(20);
+        ck_assert_uint_gt(sum_of_counters(), sums[1]);
+    }
+    end_threads();
+}
+END_TEST
+
+/* ---- registers ---- */
+
+#define SENTINEL 0x5ca1ab1e0ddba11u
+
+static _Atomic(long) holder;
+static uintptr_t holder_stack;
+
+/* In a register alone, and one that the compiler keeps nothing else in meanwhile. */
+static void *hold(void *unused) {
+    int here;
+    holder_stack = (uintptr_t)&here;
+    holder = syscall(SYS_gettid);
+#if defined(__x86_64__)
+    __asm__ volatile("movq %0, %%r12\n1:\tcmpb $0, (%1)\n\tpause\n\tje 1b"
+                     :
+                     : "i"(SENTINEL), "r"(&over)
+                     : "r12", "cc", "memory");
+#else
+    while (!over)
+        ;
+#endif
+    return unused;
+}
+
+static long note_holder(struct mp_stopped *stopped, void *context) {
+    bool *found = context;
+    for (uint32_t i = 0; i < stopped->count; i++) {
+        const struct mp_stopped_thread *thread = &stopped->threads[i];
+        for (uint32_t r = 0; r < thread->register_count; r++)
+            *found |= thread->id == holder && thread->registers[r] == SENTINEL &&
+                      thread->sp <= holder_stack + 64 && thread->sp + 65536 > holder_stack;
+    }
+    return 0;
+}
+
+START_TEST(registers_are_those_of_each_thread) {
+#if defined(__x86_64__)
+    struct mp_stopped stopped;
+    pthread_t thread;
+    bool found = false;
+    long worked;
+    int status;
+    over = false;
+    ck_assert_int_eq(pthread_create(&thread, NULL, hold, NULL), 0);
+    while (!holder)
+        sched_yield();
+    sleep_ms(10);
+    ck_assert_int_eq(mp_stop_all(&stopped, note_holder, &found, &worked), 0);
+    ck_assert(found);
+    mp_stop_forget(&stopped);
+    ck_assert(mp_stop_helper_ended(&status, true));
+    over = true;
+    pthread_join(thread, NULL);
+#endif
+}
+END_TEST
+
+/* ---- a copy ---- */
+
+/* One right after the other, so that they differ by one at most at any instruction. */
+static _Atomic(uint64_t) pairs[THREADS][2];
+
+static void *count_pairs(void *counter) {
+    size_t i = (size_t)((_Atomic(uint64_t) *)counter - counters);
+    while (!over) {
+        atomic_fetch_add_explicit(&pairs[i][0], 1, memory_order_seq_cst);
+        atomic_fetch_add_explicit(&pairs[i][1], 1, memory_order_seq_cst);
+    }
+    return NULL;
+}
+
+static uint64_t sum_of_pairs(void) {
+    uint64_t sum = 0;
+    for (int i = 0; i < THREADS; i++)
+        sum += pairs[i][0];
+    return sum;
+}
+
+static long copy_and_check(struct mp_stopped *stopped, void *context) {
+    (void)context;
+    long copy = mp_sys_copy();
+    if (copy)
+        return copy;
+    mp_trace_sleep_us(100000); /* the others go on: not here */
+    for (int i = 0; i < THREADS; i++) {
+        uint64_t apart = pairs[i][0] - pairs[i][1];
+        if (apart > 1 || !pairs[i][0])
+            mp_sys_exit(40 + i);
+    }
+    mp_sys_exit(stopped->count == THREADS + 1 ? 7 : 9);
+}
+
+START_TEST(a_copy_is_of_one_moment_and_the_threads_do_not_wait_for_it) {
+    struct mp_stopped stopped;
+    long worked = 0;
+    int status = 0;
+    start_threads(count_pairs);
+    sleep_ms(20);
+    for (int round = 0; round < 10; round++) {
+        ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), 0);
+        ck_assert_int_gt(worked, 0);
+        uint64_t before = sum_of_pairs();
+        ck_assert(!mp_stop_helper_ended(&status, false));
+        ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), -EBUSY);
+        sleep_ms(50);
+        ck_assert_uint_gt(sum_of_pairs(), before);
+        ck_assert(mp_stop_helper_ended(&status, true));
+        ck_assert(WIFEXITED(status));
+        ck_assert_int_eq(WEXITSTATUS(status), 7);
+        mp_stop_forget(&stopped);
+    }
+    end_threads();
+    ck_assert_int_eq(waitpid(-1, &status, WNOHANG | __WALL), -1);
+    ck_assert_int_eq(errno, ECHILD);
+}
+END_TEST
+
+/* ---- threads that do something else ---- */
+
+static void *nothing(void *unused) {
+    return unused;
+}
+
+static void *start_others(void *counter) {
+    while (!over) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, nothing, NULL) == 0)
+            pthread_join(thread, NULL);
+        atomic_fetch_add((_Atomic(uint64_t) *)counter, 1);
+    }
+    return NULL;
+}
+
+START_TEST(threads_may_come_and_go_meanwhile) {
+    struct mp_stopped stopped;
+    uint64_t sums[2];
+    long worked;
+    int status, good = 0;
+    start_threads(start_others);
+    for (int round = 0; round < (unit_full() ? 1000 : 50); round++) {
+        int result = mp_stop_all(&stopped, stand_still, sums, &worked);
+        must(result == 0 || result == -EAGAIN);
+        good += result == 0;
+        must(result || sums[0] == sums[1]);
+        must(result || stopped.missed == 0);
+        mp_stop_forget(&stopped);
+        must(mp_stop_helper_ended(&status, true));
+    }
+    ck_assert_int_gt(good, 0);
+    end_threads();
+}
+END_TEST
+
+static void *wait_for_child(void *unused) {
+    pid_t child = vfork();
+    if (child == 0) {
+        const struct timespec time = {0, 600000000};
+        syscall(SYS_nanosleep, &time, NULL);
+        _exit(5);
+    }
+    int status;
+    must(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    return unused;
+}
+
+START_TEST(a_thread_that_cannot_stop_is_missed_and_goes_on) {
+    struct mp_stopped stopped;
+    uint64_t sums[2];
+    pthread_t thread;
+    long worked;
+    int status;
+    start_threads(count_on);
+    ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_child, NULL), 0);
+    sleep_ms(50);
+    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+    ck_assert_uint_eq(sums[0], sums[1]);
+    ck_assert_uint_eq(stopped.missed, 1);
+    mp_stop_forget(&stopped);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert(mp_stop_helper_ended(&status, true));
+    end_threads();
+}
+END_TEST
+
+static _Atomic(unsigned) handled;
+
+static void on_signal(int number) {
+    (void)number;
+    atomic_fetch_add(&handled, 1);
+}
+
+START_TEST(no_signal_is_lost_and_none_is_made) {
+    struct mp_stopped stopped;
+    uint64_t sums[2];
+    long worked;
+    int status;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    start_threads(count_on);
+    unsigned sent = 0;
+    for (int round = 0; round < 100; round++) {
+        /* Each thread has one at a time, so that none falls into another. */
+        for (int i = 0; i < THREADS; i++, sent++)
+            pthread_kill(threads[i], SIGUSR1);
+        ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+        ck_assert_uint_eq(sums[0], sums[1]);
+        mp_stop_forget(&stopped);
+        ck_assert(mp_stop_helper_ended(&status, true));
+        while (handled < sent)
+            sched_yield();
+    }
+    ck_assert_uint_eq(handled, sent);
+    end_threads();
+}
+END_TEST
+
+/* ---- where it cannot be done ---- */
+
+static void forbid(int call, int error) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof code / sizeof *code, code};
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void refused(int error) {
+    struct mp_stopped stopped;
+    uint64_t sums[2] = {3, 4};
+    long worked;
+    int status;
+    start_threads(count_on);
+    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), -error);
+    ck_assert_uint_eq(sums[0], 3);
+    mp_stop_forget(&stopped);
+    ck_assert(mp_stop_helper_ended(&status, true));
+    uint64_t sum = sum_of_counters();
+    sleep_ms(20);
+    ck_assert_uint_gt(sum_of_counters(), sum);
+    end_threads();
+}
+
+START_TEST(where_ptrace_is_refused_nothing_is_done) {
+    forbid(SYS_ptrace, EPERM);
+    refused(EPERM);
+}
+END_TEST
+
+START_TEST(where_no_process_can_be_made_nothing_is_done) {
+    struct mp_stopped stopped;
+    long worked;
+    forbid(SYS_clone, EAGAIN);
+    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, NULL, &worked), -EAGAIN);
+    ck_assert_ptr_null(stopped.threads);
+}
+END_TEST
+
+START_TEST(where_a_debugger_is_attached_nothing_is_done) {
+    struct mp_stopped stopped;
+    uint64_t sums[2] = {3, 4};
+    int ready[2], status;
+    long worked;
+    pid_t self = getpid();
+    char byte;
+    ck_assert_int_eq(pipe(ready), 0);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    pid_t debugger = fork();
+    if (debugger == 0) {
+        byte = (char)(mp_trace_seize(self) == 0);
+        _exit(write(ready[1], &byte, 1) == 1 && pause() ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), -EPERM);
+    ck_assert_uint_eq(sums[0], 3);
+    mp_stop_forget(&stopped);
+    ck_assert(mp_stop_helper_ended(&status, true));
+    kill(debugger, SIGKILL);
+    ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
+}
+END_TEST
+
+#define STOP_CASE(tcase, test)                                                                     \
+    UNIT_CASE_IF(tcase, test, !UNIT_TSAN, "the thread sanitizer has a clone of its own")
+#define FILTER_CASE(tcase, test)                                                                   \
+    UNIT_CASE_IF(tcase, test, !UNIT_TSAN && !UNIT_ASAN, "the sanitizer's own check is refused, too")
+
+int main(void) {
+    Suite *suite = suite_create("stop");
+    TCase *stops = tcase_create("stops");
+    tcase_set_timeout(stops, 100);
+    STOP_CASE(stops, all_threads_stand_still_and_go_on);
+    STOP_CASE(stops, registers_are_those_of_each_thread);
+    STOP_CASE(stops, a_copy_is_of_one_moment_and_the_threads_do_not_wait_for_it);
+    STOP_CASE(stops, threads_may_come_and_go_meanwhile);
+    STOP_CASE(stops, a_thread_that_cannot_stop_is_missed_and_goes_on);
+    STOP_CASE(stops, no_signal_is_lost_and_none_is_made);
+    suite_add_tcase(suite, stops);
+    TCase *refusals = tcase_create("refusals");
+    FILTER_CASE(refusals, where_ptrace_is_refused_nothing_is_done);
+    FILTER_CASE(refusals, where_no_process_can_be_made_nothing_is_done);
+    STOP_CASE(refusals, where_a_debugger_is_attached_nothing_is_done);
+    suite_add_tcase(suite, refusals);
+    return unit_main(suite);
+}
