@@ -227,7 +227,7 @@ START_TEST(threads_may_come_and_go_meanwhile) {
     long worked;
     int status, good = 0;
     start_threads(start_others);
-    for (int round = 0; round < (unit_full() ? 1000 : 50); round++) {
+    for (int round = 0; round < (unit_full() ? 300 : 50); round++) {
         int result = mp_stop_all(&stopped, stand_still, sums, &worked);
         must(result == 0 || result == -EAGAIN);
         good += result == 0;
