@@ -23,7 +23,7 @@ static struct {
     char text[4200];
 } request = {.busy = ATOMIC_FLAG_INIT};
 
-#define REAP_MS 50u
+#define REAP_MS 20u
 
 static _Atomic(bool) pending; /* a request waits for the end of a slow path */
 static _Atomic(bool) reaping; /* a copy for a request has not been waited for */

@@ -23,7 +23,7 @@ struct asking {
     int lock_fd;
 };
 
-#define REAP_MS 100 /* twice what the library waits for */
+#define REAP_MS 40 /* twice what the library waits for */
 
 static void sleep_ms(long ms) {
     const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
