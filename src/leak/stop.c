@@ -12,9 +12,10 @@
 #include "record/memory.h"
 
 #define STACK_SIZE   ((size_t)64 << 10)
-#define STOP_MS      200u /* for a thread to stop */
-#define PASSES_MOST  64u  /* over the list of threads: some start others while they are stopped */
-#define THREADS_MORE 64u  /* than there were, may come meanwhile */
+#define STOP_MS      200u  /* for a thread that waits in the kernel to stop */
+#define TURN_MS      2000u /* for one that can, as soon as a busy machine gives it a turn */
+#define PASSES_MOST  64u   /* over the list of threads: some start others while they are stopped */
+#define THREADS_MORE 64u   /* than there were, may come meanwhile */
 
 #define STOPPED_BY_EVENT 128 /* PTRACE_EVENT_STOP: no signal is being delivered */
 
@@ -170,8 +171,15 @@ static uint32_t count_running(void) {
     return running;
 }
 
+static bool one_waits_for_its_turn(void) {
+    bool waits = false;
+    for (uint32_t i = 0; i < stop.stopped->count && !waits; i++)
+        waits = !stop.stopped->threads[i].stopped && state_of(stop.stopped->threads[i].id) == 'R';
+    return waits;
+}
+
 /* Until all have stopped, or the time is over. */
-static void wait_for_stops(uint64_t until_ms) {
+static void wait_for_stops(uint64_t began_ms) {
     uint64_t pause_us = 10;
     int status;
     while (count_running()) {
@@ -181,7 +189,9 @@ static void wait_for_stops(uint64_t until_ms) {
             pause_us = 10;
             continue;
         }
-        if (id == -ECHILD || mp_sys_now_ms() > until_ms)
+        uint64_t waited_ms = mp_sys_now_ms() - began_ms;
+        if (id == -ECHILD || waited_ms > TURN_MS ||
+            (waited_ms > STOP_MS && !one_waits_for_its_turn()))
             return;
         mp_trace_sleep_us(pause_us);
         pause_us = pause_us < 1000 ? pause_us * 2 : pause_us;
@@ -199,7 +209,7 @@ static void read_registers(void) {
 }
 
 static int stop_threads(void) {
-    uint64_t until_ms = mp_sys_now_ms() + STOP_MS;
+    uint64_t began_ms = mp_sys_now_ms();
     int fresh = 1;
     for (unsigned pass = 0; fresh > 0; pass++) {
         if (pass == PASSES_MOST)
@@ -207,7 +217,7 @@ static int stop_threads(void) {
         fresh = take_threads();
         if (fresh < 0)
             return fresh;
-        wait_for_stops(until_ms);
+        wait_for_stops(began_ms);
     }
     read_registers();
     return 0;

@@ -5,13 +5,16 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "leak/stop.h"
@@ -22,11 +25,6 @@
 
 static _Atomic(bool) over;
 static _Atomic(uint64_t) counters[THREADS];
-
-static void sleep_ms(long ms) {
-    const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
 
 static void *count_on(void *counter) {
     while (!over)
@@ -43,10 +41,23 @@ static uint64_t sum_of_counters(void) {
 
 static pthread_t threads[THREADS];
 
+/* Returns when each is at work. Where a test waits for something, it waits until that has happened,
+ * and the case's time limit is what tells that it did not: machines may be slow. */
 static void start_threads(void *(*work)(void *context)) {
     over = false;
-    for (int i = 0; i < THREADS; i++)
+    for (int i = 0; i < THREADS; i++) {
+        counters[i] = 0;
         ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &counters[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        while (!counters[i])
+            sched_yield();
+    }
+}
+
+static void wait_for_more(uint64_t (*sum)(void), uint64_t than) {
+    while (sum() <= than)
+        sched_yield();
 }
 
 static void end_threads(void) {
@@ -81,8 +92,7 @@ START_TEST(all_threads_stand_still_and_go_on) {
             ck_assert(stopped.threads[i].register_count > 0 && stopped.threads[i].sp);
         mp_stop_forget(&stopped);
         ck_assert(mp_stop_helper_ended(&status, true));
-        sleep_ms(20);
-        ck_assert_uint_gt(sum_of_counters(), sums[1]);
+        wait_for_more(sum_of_counters, sums[1]);
     }
     end_threads();
 }
@@ -94,6 +104,7 @@ END_TEST
 
 static _Atomic(long) holder;
 static uintptr_t holder_stack;
+static _Atomic(bool) held;
 
 /* In a register alone, and one that the compiler keeps nothing else in meanwhile. */
 static void *hold(void *unused) {
@@ -101,9 +112,9 @@ static void *hold(void *unused) {
     holder_stack = (uintptr_t)&here;
     holder = syscall(SYS_gettid);
 #if defined(__x86_64__)
-    __asm__ volatile("movq %0, %%r12\n1:\tcmpb $0, (%1)\n\tpause\n\tje 1b"
+    __asm__ volatile("movq %0, %%r12\n\tmovb $1, (%2)\n1:\tcmpb $0, (%1)\n\tpause\n\tje 1b"
                      :
-                     : "i"(SENTINEL), "r"(&over)
+                     : "i"(SENTINEL), "r"(&over), "r"(&held)
                      : "r12", "cc", "memory");
 #else
     while (!over)
@@ -132,9 +143,8 @@ START_TEST(registers_are_those_of_each_thread) {
     int status;
     over = false;
     ck_assert_int_eq(pthread_create(&thread, NULL, hold, NULL), 0);
-    while (!holder)
+    while (!held)
         sched_yield();
-    sleep_ms(10);
     ck_assert_int_eq(mp_stop_all(&stopped, note_holder, &found, &worked), 0);
     ck_assert(found);
     mp_stop_forget(&stopped);
@@ -149,12 +159,14 @@ END_TEST
 
 /* One right after the other, so that they differ by one at most at any instruction. */
 static _Atomic(uint64_t) pairs[THREADS][2];
+static _Atomic(bool) *copy_may_end; /* shared with it */
 
 static void *count_pairs(void *counter) {
     size_t i = (size_t)((_Atomic(uint64_t) *)counter - counters);
     while (!over) {
         atomic_fetch_add_explicit(&pairs[i][0], 1, memory_order_seq_cst);
         atomic_fetch_add_explicit(&pairs[i][1], 1, memory_order_seq_cst);
+        counters[i] = 1;
     }
     return NULL;
 }
@@ -171,7 +183,8 @@ static long copy_and_check(struct mp_stopped *stopped, void *context) {
     long copy = mp_sys_copy();
     if (copy)
         return copy;
-    mp_trace_sleep_us(100000); /* the others go on: not here */
+    while (!*copy_may_end) /* the others go on: not here */
+        mp_trace_sleep_us(1000);
     for (int i = 0; i < THREADS; i++) {
         uint64_t apart = pairs[i][0] - pairs[i][1];
         if (apart > 1 || !pairs[i][0])
@@ -184,16 +197,18 @@ START_TEST(a_copy_is_of_one_moment_and_the_threads_do_not_wait_for_it) {
     struct mp_stopped stopped;
     long worked = 0;
     int status = 0;
+    copy_may_end = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne((void *)copy_may_end, MAP_FAILED);
     start_threads(count_pairs);
-    sleep_ms(20);
     for (int round = 0; round < 10; round++) {
+        *copy_may_end = false;
         ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), 0);
         ck_assert_int_gt(worked, 0);
         uint64_t before = sum_of_pairs();
         ck_assert(!mp_stop_helper_ended(&status, false));
         ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), -EBUSY);
-        sleep_ms(50);
-        ck_assert_uint_gt(sum_of_pairs(), before);
+        wait_for_more(sum_of_pairs, before);
+        *copy_may_end = true;
         ck_assert(mp_stop_helper_ended(&status, true));
         ck_assert(WIFEXITED(status));
         ck_assert_int_eq(WEXITSTATUS(status), 7);
@@ -241,13 +256,27 @@ START_TEST(threads_may_come_and_go_meanwhile) {
 }
 END_TEST
 
+static int child_ends[2];
+static _Atomic(long) waits;
+
+/* As the kernel says it of a thread that waits for what no signal ends. */
+static bool cannot_stop(long thread) {
+    char path[64], line[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", thread);
+    FILE *file = fopen(path, "r");
+    bool read = file && fgets(line, sizeof line, file);
+    if (file)
+        fclose(file);
+    const char *end = strrchr(line, ')');
+    return read && end && end[2] == 'D';
+}
+
 static void *wait_for_child(void *unused) {
+    char byte;
+    waits = syscall(SYS_gettid);
     pid_t child = vfork();
-    if (child == 0) {
-        const struct timespec time = {0, 600000000};
-        syscall(SYS_nanosleep, &time, NULL);
-        _exit(5);
-    }
+    if (child == 0)
+        _exit(syscall(SYS_read, child_ends[0], &byte, 1) == 1 ? 5 : 6);
     int status;
     must(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 5);
     return unused;
@@ -260,12 +289,15 @@ START_TEST(a_thread_that_cannot_stop_is_missed_and_goes_on) {
     long worked;
     int status;
     start_threads(count_on);
+    ck_assert_int_eq(pipe(child_ends), 0);
     ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_child, NULL), 0);
-    sleep_ms(50);
+    while (!waits || !cannot_stop(waits))
+        sched_yield();
     ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
     ck_assert_uint_eq(sums[0], sums[1]);
     ck_assert_uint_eq(stopped.missed, 1);
     mp_stop_forget(&stopped);
+    ck_assert_int_eq(write(child_ends[1], "", 1), 1);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert(mp_stop_helper_ended(&status, true));
     end_threads();
@@ -329,8 +361,7 @@ static void refused(int error) {
     mp_stop_forget(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
     uint64_t sum = sum_of_counters();
-    sleep_ms(20);
-    ck_assert_uint_gt(sum_of_counters(), sum);
+    wait_for_more(sum_of_counters, sum);
     end_threads();
 }
 
