@@ -7,6 +7,7 @@
 #include "commands/ask.h"
 #include "commands/boxes.h"
 #include "commands/commands.h"
+#include "commands/leaks.h"
 #include "commands/process.h"
 #include "commands/show.h"
 #include "commands/stats.h"
@@ -19,6 +20,7 @@ static const char help[] =
     "  ps                                   list the processes that run under it\n"
     "  dump PID                             have a process write a dump\n"
     "  show PID|FILE                        who holds the memory\n"
+    "  leaks PID|FILE                       what has leaked\n"
     "  stats PID|FILE                       what it holds, without stacks\n"
     "  help, version                        show this, or the version\n"
     "\n"
@@ -52,7 +54,7 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
          stopped = process.state == 'T';
     snprintf(path, sizeof path, "/tmp/memprof-show.%d.%d.heap", (int)pid, (int)getpid());
     if ((stopped && has_box) ||
-        ask_dump(pid, path, has_box ? PATIENCE_S : 60, written, &error) < 0) {
+        ask_dump(pid, path, false, has_box ? PATIENCE_S : 60, written, &error) < 0) {
         if (!has_box) {
             tool_note("%s", error.text);
             return 2;
@@ -64,6 +66,20 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
         return show_it(box.path, options);
     }
     int status = show_it(written, options);
+    unlink(written);
+    return status;
+}
+
+/* Of a process that must answer: no black box says what has leaked. */
+static int of_living(pid_t pid, const struct leaks_options *options) {
+    struct tool_error error;
+    char path[64], written[4096];
+    snprintf(path, sizeof path, "/tmp/memprof-leaks.%d.%d.heap", (int)pid, (int)getpid());
+    if (ask_dump(pid, path, true, 60, written, &error) < 0) {
+        tool_note("%s", error.text);
+        return 2;
+    }
+    int status = leaks_file(written, options);
     unlink(written);
     return status;
 }
@@ -104,12 +120,26 @@ static int stats(int argc, char **argv) {
                                           : stats_file(argv[optind], &options);
 }
 
+static int leaks(int argc, char **argv) {
+    struct leaks_options options;
+    struct tool_error error;
+    pid_t pid;
+    if (leaks_parse(argc, argv, &options, &error) < 0) {
+        tool_note("%s", error.text);
+        return 2;
+    }
+    if (options.help)
+        return leaks_help();
+    return is_process(argv[optind], &pid) ? of_living(pid, &options)
+                                          : leaks_file(argv[optind], &options);
+}
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", command_run}, {"ps", command_ps}, {"dump", command_dump},
-    {"show", show},       {"stats", stats},
+    {"show", show},       {"stats", stats},   {"leaks", leaks},
 };
 
 int main(int argc, char **argv) {

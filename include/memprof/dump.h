@@ -57,6 +57,7 @@ enum memprof_dump_kind {
     MEMPROF_DUMP_FREES = 10,   /* struct memprof_dump_free */
     MEMPROF_DUMP_SERIES = 11,  /* struct memprof_dump_point: how the heap came to this */
     MEMPROF_DUMP_REGIONS = 12, /* struct memprof_dump_region: what the program has mapped itself */
+    MEMPROF_DUMP_LEAKS = 13,   /* one struct memprof_dump_leaks, where they were looked for */
 };
 
 /* A text is named by its offset in STRINGS. */
@@ -162,7 +163,9 @@ struct memprof_dump_sample {
     uint16_t flags;   /* MEMPROF_SAMPLE_* */
 };
 
-#define MEMPROF_SAMPLE_LARGE 1u /* in none of the size classes, whatever its coin */
+#define MEMPROF_SAMPLE_LARGE    1u /* in none of the size classes, whatever its coin */
+#define MEMPROF_SAMPLE_LEAKED   2u /* nothing leads to it, but perhaps what it leads to itself */
+#define MEMPROF_SAMPLE_INDIRECT 4u /* only leaked blocks lead to it */
 
 enum memprof_dump_class_kind {
     MEMPROF_CLASS_SIZED = 0,  /* blocks of `size` bytes in pages */
@@ -179,6 +182,10 @@ struct memprof_dump_class {
     uint64_t live_bytes;
     uint64_t free_objects;   /* made and free */
     uint64_t stranded_bytes; /* of free blocks in pages where others are live */
+    uint64_t leaked_objects; /* of the live ones, where LEAKS is there, else 0 */
+    uint64_t leaked_bytes;
+    uint64_t indirect_objects;
+    uint64_t indirect_bytes;
 };
 
 enum memprof_dump_map_kind {
@@ -196,6 +203,8 @@ enum memprof_dump_map_kind {
 #define MEMPROF_MAP_WRITE  2u
 #define MEMPROF_MAP_EXEC   4u
 #define MEMPROF_MAP_SHARED 8u
+/* Pointers that are there alone were not seen: a copy of the process does not have these pages. */
+#define MEMPROF_MAP_UNSEEN 16u
 
 struct memprof_dump_map {
     uint64_t start, end;
@@ -280,5 +289,28 @@ struct memprof_dump_region {
 };
 
 #define MEMPROF_REGION_UNKNOWN UINT64_MAX
+
+enum memprof_dump_world {
+    MEMPROF_WORLD_PTRACE = 1,   /* all threads were stopped by ptrace */
+    MEMPROF_WORLD_SIGNAL = 2,   /* ... by a signal that each waited in */
+    MEMPROF_WORLD_TWO_SCAN = 3, /* they ran: what two scans say both */
+};
+
+/* What no pointer leads to, counted block by block; bytes as rounded up to classes. */
+struct memprof_dump_leaks {
+    uint32_t world;          /* enum memprof_dump_world */
+    uint32_t threads;        /* that there were */
+    uint32_t threads_missed; /* of these, not stopped in time: their registers are not known */
+    uint32_t reserved;
+    uint64_t pause_ns;       /* for which the threads stood still */
+    uint64_t scan_ns;        /* that the search took, in the copy */
+    uint64_t root_bytes;     /* that were gone through for pointers, outside the heap */
+    uint64_t leaked_objects; /* that nothing leads to, but perhaps what they lead to themselves */
+    uint64_t leaked_bytes;
+    uint64_t indirect_objects; /* that only leaked blocks lead to */
+    uint64_t indirect_bytes;
+    uint64_t reachable_objects;
+    uint64_t reachable_bytes;
+};
 
 #endif

@@ -8,7 +8,11 @@
 
 #include "control/headroom.h"
 #include "heap/arena.h"
+#include "heap/census.h"
 #include "heap/thread.h"
+#include "leak/leaks.h"
+#include "leak/told.h"
+#include "platform/arch.h"
 #include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/say.h"
@@ -22,6 +26,8 @@
 
 #define PATH_MOST 4096u
 #define COPIES    8u /* on their way at a time */
+
+#define PAUSE_WAIT_MS 1000u
 
 static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
 static const char *directory = ""; /* where relative paths of the option begin; "" or ends in / */
@@ -103,6 +109,9 @@ struct request {
     const char *answer; /* or NULL */
     long pid, parent_pid;
     uint64_t real_ns, now_ns;
+    bool leaks;
+    struct mp_stopped stopped; /* for leaks: all threads */
+    struct mp_roots_caller caller;
 };
 
 /* The dump that is one too many, now that the new one is there. */
@@ -111,9 +120,33 @@ static void drop_oldest(const char *newest) {
         mp_sys_unlink(too_old);
 }
 
+/* What is known of the stop when the threads go on, which is long before the end of the search. */
+static uint64_t wait_for_pause(const struct mp_stopped *stopped) {
+    for (unsigned ms = 0; ms < PAUSE_WAIT_MS && !*stopped->pause_ns; ms++)
+        mp_trace_sleep_us(1000);
+    return *stopped->pause_ns;
+}
+
+static int find_leaks(const struct request *request, struct mp_contents_leaks *leaks) {
+    static struct mp_leaks found;
+    mp_sys_survive_faults();
+    int error = mp_leaks_find(&found, &request->stopped, &request->caller);
+    *leaks = (struct mp_contents_leaks){
+        .found = &found,
+        .world = MEMPROF_WORLD_PTRACE,
+        .threads = request->stopped.count,
+        .threads_missed = request->stopped.missed,
+        .pause_ns = error ? 0 : wait_for_pause(&request->stopped),
+    };
+    return error;
+}
+
 static int write_file(const struct request *request) {
     static struct memprof_dump_process process;
-    int error = mp_writer_open(request->path, mp_contents_sections());
+    struct mp_contents_leaks leaks;
+    int error = request->leaks ? find_leaks(request, &leaks) : 0;
+    if (!error)
+        error = mp_writer_open(request->path, mp_contents_sections(request->leaks));
     if (error)
         return error;
     mp_about(&process, request->pid, mp_writer_text);
@@ -122,7 +155,7 @@ static int write_file(const struct request *request) {
     process.uptime_ns = request->now_ns - mp_about_began_precisely_ns();
     process.dump_number = dump_count;
     process.pause_ns = last_pause_ns;
-    mp_contents_write(&process, request->pid);
+    mp_contents_write(&process, request->pid, request->leaks ? &leaks : NULL);
     error = mp_writer_close();
     if (!error)
         drop_oldest(request->path);
@@ -132,7 +165,9 @@ static int write_file(const struct request *request) {
 static void give_answer(const struct request *request, int error) {
     static char line[PATH_MOST + 128];
     struct mp_text text;
-    uint64_t copy = (uint64_t)mp_sys_getpid();
+    uint64_t copy = request->leaks && mp_sys_getpid() != request->pid
+                        ? (uint64_t)mp_sys_getppid() /* the helper, which ends after it */
+                        : (uint64_t)mp_sys_getpid();
     mp_text_init(&text, line, sizeof line);
     if (error)
         mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_say_reason(error));
@@ -155,11 +190,18 @@ static _Noreturn void be_the_copy(const struct request *request) {
 
 /* ---- in the process ---- */
 
+/* As wait4. */
+static long look_for(long copy, int *status, int flags) {
+    if (copy != mp_stop_helper())
+        return mp_sys_wait_copy(copy, status, flags);
+    return mp_stop_helper_ended(status, flags == 0) ? copy : 0;
+}
+
 static int wait_for(long copy) {
     int status = 0;
     long got;
     do
-        got = mp_sys_wait_copy(copy, &status, 0);
+        got = look_for(copy, &status, 0);
     while (got == -EINTR);
     if (got < 0)
         return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
@@ -231,19 +273,51 @@ static void unlock_dumps(const uint64_t *mask) {
     mp_sys_unblock(mask);
 }
 
-/* The copy's pid, or -errno. */
-static long make_copy(struct request *request) {
-    mp_sampler_before_fork();
-    uint64_t before_ns = mp_sys_precise_ns();
-    mp_gate_close();
+static long copy_now(struct request *request) {
     request->real_ns = mp_sys_real_ns();
     request->now_ns = mp_sys_precise_ns();
     long copy = mp_sys_copy();
     if (copy == 0)
         be_the_copy(request); /* with every lock held, and so passing through all of them */
+    return copy;
+}
+
+static long copy_stopped(struct mp_stopped *stopped, void *context) {
+    (void)stopped;
+    return copy_now(context);
+}
+
+static bool is_live(uintptr_t address) {
+    return mp_census_is_live((const void *)address);
+}
+
+/* For leaks, with all threads stopped wherever they are: a pointer that is in nothing but a
+ * register, or on its way from one place to another, is seen. The helper's pid, which waits for the
+ * copy. */
+static long make_stopped_copy(struct request *request) {
+    long copy;
+    mp_told_forget(is_live);
+    int error = mp_stop_all(&request->stopped, copy_stopped, request, &copy);
+    if (!error && copy < 0) {
+        int status;
+        error = (int)copy;
+        mp_stop_helper_ended(&status, true);
+    }
+    mp_stop_forget(&request->stopped);
+    return error ? error : mp_stop_helper();
+}
+
+/* The pid of what is to be waited for, or -errno. */
+static long make_copy(struct request *request) {
+    mp_told_before_fork();
+    mp_sampler_before_fork();
+    uint64_t before_ns = mp_sys_precise_ns();
+    mp_gate_close();
+    long copy = request->leaks ? make_stopped_copy(request) : copy_now(request);
     mp_gate_open(false);
     last_pause_ns = mp_sys_precise_ns() - before_ns;
     mp_sampler_after_fork(false);
+    mp_told_after_fork(false);
     return copy;
 }
 
@@ -274,7 +348,7 @@ bool mp_dump_reap_sigsafe(void) {
     for (unsigned i = 0; i < COPIES; i++) {
         long copy = copies[i], got = 0;
         int status = 0;
-        if (copy > 0 && (got = mp_sys_wait_copy(copy, &status, WNOHANG)) != 0) {
+        if (copy > 0 && (got = look_for(copy, &status, WNOHANG)) != 0) {
             bool answers = answering[i];
             if (atomic_compare_exchange_strong(&copies[i], &copy, 0))
                 settle(copy, answers || got<0, got> 0 ? status : 0);
@@ -288,13 +362,16 @@ int mp_dump_take_error(void) {
     return atomic_exchange(&copy_error, 0);
 }
 
-/* Under the lock. */
-static int start_dump(const char *path, const char *answer, long *copy) {
+/* Under the lock. `frame`: what lies below it on this thread's stack is ours. */
+static int start_dump(const struct mp_dump_order *order, uintptr_t frame, long *copy) {
+    const char *path = order->path;
     struct request request = {
         .path = path,
-        .answer = answer,
+        .answer = order->answer,
         .pid = mp_sys_getpid(),
         .parent_pid = mp_sys_getppid(),
+        .leaks = order->leaks,
+        .caller = {mp_sys_gettid(), frame},
     };
     int error = 0;
     dump_count++;
@@ -316,7 +393,7 @@ static int start_dump(const char *path, const char *answer, long *copy) {
         named_copy = *copy;
         strcpy(copy_name, path_now);
     }
-    if (error && answer)
+    if (error && order->answer)
         give_answer(&request, error);
     return error;
 }
@@ -331,31 +408,37 @@ static int wait_and_note(long copy) {
     return error;
 }
 
-int mp_dump_write_sigsafe(const char *path) {
+/* What the program had in registers that a function leaves as they were, it has on the stack now,
+ * above the stack's pointer of who calls this. */
+#define SPILL_REGISTERS() __builtin_unwind_init()
+
+int mp_dump_write_sigsafe(const struct mp_dump_order *order) {
     long copy = 0;
     uint64_t mask;
+    SPILL_REGISTERS();
     if (!mp_about_has_started())
         return -EPERM;
     lock_dumps(&mask);
-    int error = start_dump(path, NULL, &copy);
+    int error = start_dump(order, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
     return error ? error : wait_and_note(copy);
 }
 
-int mp_dump_begin_sigsafe(const char *path, const char *answer) {
+int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
     long copy = 0;
     uint64_t mask;
+    SPILL_REGISTERS();
     mp_dump_reap_sigsafe();
     lock_dumps(&mask);
-    int error = start_dump(path, answer, &copy);
+    int error = start_dump(order, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
-    if (!error && !note_copy(copy, answer != NULL))
+    if (!error && !note_copy(copy, order->answer != NULL))
         wait_and_note(copy); /* so many at once: one after the other then */
     return error;
 }
 
 void mp_dump_at_exit(void) {
-    int error = mp_dump_write_sigsafe(NULL);
+    int error = mp_dump_write_sigsafe(&(struct mp_dump_order){.path = NULL});
     if (error)
         mp_say("no dump at exit: %s: %s", path_now, mp_say_reason(error));
 }

@@ -18,14 +18,19 @@ void mp_dump_start(void);
 
 bool mp_dump_can_start_sigsafe(void);
 
-/* Writes a dump to `path`, or where the option says when NULL, and waits for its end. 0 or -errno.
- */
-int mp_dump_write_sigsafe(const char *path);
+struct mp_dump_order {
+    const char *path; /* NULL: where the option says */
+    /* For one who asks from outside: a file in which the copy leaves its answer, a line "ok COPY
+     * PATH" or "error COPY TEXT"; COPY: what is to be waited for until it has gone. */
+    const char *answer;
+    bool leaks; /* look for them, with all threads stopped for as long as the copying takes */
+};
 
-/* The same without waiting, for one who asks from outside: the copy leaves its answer in the file
- * `answer`, a line "ok COPY PATH" or "error COPY TEXT"; COPY: its pid. 0 or -errno when there is no
- * copy. */
-int mp_dump_begin_sigsafe(const char *path, const char *answer);
+/* Writes a dump, and waits for its end. 0 or -errno. */
+int mp_dump_write_sigsafe(const struct mp_dump_order *order);
+
+/* The same without waiting. 0, or -errno when there is no copy. */
+int mp_dump_begin_sigsafe(const struct mp_dump_order *order);
 
 /* Takes note of copies that have ended; true while there are others. */
 bool mp_dump_reap_sigsafe(void);

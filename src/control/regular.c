@@ -45,7 +45,7 @@ static void tell(int error) {
 
 static void begin(void) {
     set_next();
-    int error = mp_dump_begin_sigsafe(NULL, NULL);
+    int error = mp_dump_begin_sigsafe(&(struct mp_dump_order){.path = NULL});
     tell(error);
     atomic_store_explicit(&copying, !error, memory_order_relaxed);
 }

@@ -62,6 +62,16 @@ static void leave_it(void) {
     mp_hooks_ask_sigsafe();
 }
 
+/* "dump PATH", "leaks PATH", or without the path. */
+static void begin_dump(void) {
+    size_t word = strcspn(request.text, " ");
+    const char *path = request.text[word] ? request.text + word + 1 : NULL;
+    struct mp_dump_order order = {.path = path, .answer = request.answer};
+    order.leaks = word == 5 && strncmp(request.text, "leaks", word) == 0;
+    if (order.leaks || (word == 4 && strncmp(request.text, "dump", word) == 0))
+        mp_dump_begin_sigsafe(&order);
+}
+
 /* With signals blocked: a handler of the program's that never returned here (siglongjmp) would
  * leave us busy for good. */
 static void obey(void) {
@@ -76,10 +86,7 @@ static void obey(void) {
     }
     if (take_request()) {
         make_path(request.answer, sizeof request.answer, "answer");
-        if (strncmp(request.text, "dump ", 5) == 0)
-            mp_dump_begin_sigsafe(request.text + 5, request.answer);
-        else if (strcmp(request.text, "dump") == 0)
-            mp_dump_begin_sigsafe(NULL, request.answer);
+        begin_dump();
     }
     /* A copy that has ended is a zombie until it is waited for: by the command's second signal, or
      * on a slow path, whichever comes first. */

@@ -1,7 +1,8 @@
 /* What the memprof command asks of a running process: a file beside everybody's way says what, and
  * a real-time signal says that it is there.
  *
- *   /dev/shm/memprof-UID/PID.request   "dump PATH\n", "dump\n" (to where the option says), "reap\n"
+ *   /dev/shm/memprof-UID/PID.request   "dump PATH\n", "dump\n" (to where the option says),
+ * "reap\n", and "leaks" in the place of "dump": with a search for leaks
  *   /dev/shm/memprof-UID/PID.answer    "ok COPY PATH\n" or "error COPY TEXT\n", by the copy
  *
  * UID (the effective one) and PID are the process's, as it knows them. Only a file of the process's

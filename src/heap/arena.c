@@ -7,6 +7,7 @@
 #include "heap/chunk.h"
 #include "platform/lock.h"
 #include "platform/numa.h"
+#include "platform/own.h"
 #include "platform/sys.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -367,6 +368,7 @@ void *mp_meta_alloc(size_t size) {
             mp_lock_drop(&meta_lock);
             return NULL;
         }
+        mp_own_add(got, chunk);
         meta_at = got;
         meta_end = got + chunk;
     }

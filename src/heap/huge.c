@@ -7,6 +7,7 @@
 #include "platform/lock.h"
 #include "platform/numa.h"
 #include "platform/options.h"
+#include "platform/own.h"
 #include "platform/sys.h"
 
 #ifndef MREMAP_DONTUNMAP
@@ -53,12 +54,17 @@ static void put(struct huge entry) {
     slots[i] = entry;
 }
 
+static size_t table_bytes(size_t count) {
+    return (count * sizeof *slots + OS_PAGE - 1) & ~(OS_PAGE - 1);
+}
+
 static bool grow_slots(void) {
     size_t count = slot_count ? slot_count * 2 : 128;
-    uintptr_t got = mp_sys_mmap(0, (count * sizeof *slots + OS_PAGE - 1) & ~(OS_PAGE - 1),
-                                PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uintptr_t got = mp_sys_mmap(0, table_bytes(count), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mp_sys_failed(got))
         return false;
+    mp_own_add(got, table_bytes(count));
     struct huge *old = slots;
     size_t old_count = slot_count;
     slots = (struct huge *)got;
@@ -67,8 +73,10 @@ static bool grow_slots(void) {
         if (old[i].start)
             put(old[i]);
     }
-    if (old)
-        mp_sys_munmap((uintptr_t)old, (old_count * sizeof *old + OS_PAGE - 1) & ~(OS_PAGE - 1));
+    if (old) {
+        mp_own_remove((uintptr_t)old);
+        mp_sys_munmap((uintptr_t)old, table_bytes(old_count));
+    }
     return true;
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "leak/present.h"
 #include "record/memory.h"
 
 /* How many blocks are on their way from memory at a time; a power of two. */
@@ -72,6 +73,12 @@ void mp_mark_word(struct mp_marks *marks, uintptr_t word) {
     look(marks, word);
 }
 
+void mp_mark_alone(struct mp_marks *marks, uintptr_t word) {
+    struct mp_block_found block;
+    if (mp_blocks_find(word, &block))
+        marks->reached[block.number / 64] |= (uint64_t)1 << block.number % 64;
+}
+
 /* Whatever the words are: the address sanitizer marks parts of stacks, and blocks' ends. */
 __attribute__((no_sanitize("address"))) void mp_mark_range(struct mp_marks *marks, uintptr_t low,
                                                            uintptr_t high) {
@@ -80,9 +87,21 @@ __attribute__((no_sanitize("address"))) void mp_mark_range(struct mp_marks *mark
         look(marks, *(const volatile uintptr_t *)at);
 }
 
+static void mark_part(uintptr_t start, uintptr_t end, void *marks) {
+    mp_mark_range(marks, start, end);
+}
+
+/* Large ones may have been touched in part only. */
+void mp_mark_block(struct mp_marks *marks, const struct mp_block_found *block) {
+    if (block->size > MP_MEDIUM_MAX)
+        mp_present_each(block->start, block->start + block->size, false, mark_part, marks);
+    else
+        mp_mark_range(marks, block->start, block->start + block->size);
+}
+
 static void go_through(struct mp_marks *marks, const struct mp_block_found *block) {
     if (mp_blocks_is_live(block))
-        mp_mark_range(marks, block->start, block->start + block->size);
+        mp_mark_block(marks, block);
 }
 
 /* From the stack through a short queue, in which they wait for their memory. */
@@ -106,7 +125,7 @@ static void push_again(const struct mp_block_found *block, void *context) {
     struct mp_marks *marks = context;
     if (!mp_marks_has(marks, block->number))
         return;
-    mp_mark_range(marks, block->start, block->start + block->size);
+    mp_mark_block(marks, block);
     empty_stack(marks);
 }
 

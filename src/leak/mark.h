@@ -36,6 +36,11 @@ MP_INLINE bool mp_marks_has(const struct mp_marks *marks, uint32_t number) {
 /* The words of [low, high); a single one. Both only note what they point to. */
 void mp_mark_range(struct mp_marks *marks, uintptr_t low, uintptr_t high);
 void mp_mark_word(struct mp_marks *marks, uintptr_t word);
+/* All of a live block. */
+void mp_mark_block(struct mp_marks *marks, const struct mp_block_found *block);
+
+/* The block that the word points into has been reached, and is not to be gone through. */
+void mp_mark_alone(struct mp_marks *marks, uintptr_t word);
 
 /* Goes through what has been noted, and what that leads to, to the end. */
 void mp_mark_through(struct mp_marks *marks);

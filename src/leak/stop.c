@@ -5,12 +5,15 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "platform/own.h"
 #include "platform/say.h"
 #include "platform/sys.h"
 #include "record/memory.h"
 
+#define OS_PAGE      ((size_t)4096)
 #define STACK_SIZE   ((size_t)64 << 10)
 #define STOP_MS      200u  /* for a thread that waits in the kernel to stop */
 #define TURN_MS      2000u /* for one that can, as soon as a busy machine gives it a turn */
@@ -201,8 +204,9 @@ static void wait_for_stops(uint64_t began_ms) {
 static void read_registers(void) {
     for (uint32_t i = 0; i < stop.stopped->count; i++) {
         struct mp_stopped_thread *thread = &stop.stopped->threads[i];
-        int count =
-            thread->stopped ? mp_trace_registers(thread->id, thread->registers, &thread->sp) : 0;
+        int count = thread->stopped ? mp_trace_registers(thread->id, thread->registers, &thread->sp,
+                                                         &thread->tp)
+                                    : 0;
         thread->register_count = count > 0 ? (uint32_t)count : 0;
         stop.stopped->missed += thread->register_count == 0;
     }
@@ -249,7 +253,7 @@ NO_CANARY static int wait_for_rest(long copy) {
             break;
         if (id == copy) {
             left = 0;
-            result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            result = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
             continue;
         }
         if (WIFSTOPPED(status))
@@ -270,7 +274,7 @@ NO_CANARY static int help(void *unused) {
     stop.worked = stop.error ? 0 : stop.work(stop.stopped, stop.context);
     long copy = stop.worked;
     let_go();
-    stop.stopped->pause_ns = mp_sys_precise_ns() - stop.began_ns;
+    *stop.stopped->pause_ns = mp_sys_precise_ns() - stop.began_ns;
     go_to(LET_GO);
     mp_sys_exit(wait_for_rest(copy));
 }
@@ -290,12 +294,22 @@ static uint32_t count_threads(void) {
     return count;
 }
 
+static void *share_page(void) {
+    uintptr_t got =
+        mp_sys_mmap(0, OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (mp_sys_failed(got))
+        return NULL;
+    mp_own_add(got, OS_PAGE);
+    return (void *)got;
+}
+
 static bool make_room(struct mp_stopped *stopped) {
     *stopped = (struct mp_stopped){.room = count_threads() * 2 + THREADS_MORE};
     stopped->threads = mp_record_alloc(stopped->room * sizeof *stopped->threads);
     if (!stop.stack)
         stop.stack = mp_record_alloc(STACK_SIZE);
-    return stopped->threads && stop.stack;
+    stopped->pause_ns = share_page();
+    return stopped->threads && stop.stack && stopped->pause_ns;
 }
 
 int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
@@ -334,6 +348,15 @@ void mp_stop_forget(struct mp_stopped *stopped) {
     if (stopped->threads)
         mp_record_free(stopped->threads, stopped->room * sizeof *stopped->threads);
     stopped->threads = NULL;
+    if (stopped->pause_ns) {
+        mp_own_remove((uintptr_t)stopped->pause_ns);
+        mp_sys_munmap((uintptr_t)stopped->pause_ns, OS_PAGE);
+    }
+    stopped->pause_ns = NULL;
+}
+
+long mp_stop_helper(void) {
+    return stop.helper;
 }
 
 bool mp_stop_helper_ended(int *status, bool hang) {

@@ -16,6 +16,7 @@
 #ifndef MP_LEAK_STOP_H
 #define MP_LEAK_STOP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,7 +24,7 @@
 
 struct mp_stopped_thread {
     long id;
-    uint64_t sp;
+    uint64_t sp, tp;
     uint64_t registers[MP_TRACE_REGISTERS];
     uint32_t register_count; /* 0: it was missed */
     int signal;              /* was being delivered: it gets that when it goes on */
@@ -34,7 +35,8 @@ struct mp_stopped {
     struct mp_stopped_thread *threads; /* all of the process */
     uint32_t count, room;
     uint32_t missed;
-    uint64_t pause_ns; /* from the first thread's stop until all went on; afterwards */
+    /* From the first thread's stop until all went on; 0 before. A copy sees it, too. */
+    _Atomic(uint64_t) *pause_ns;
 };
 
 /* `work` runs in the helper while all others stand still; it may start a copy of the process, whose
@@ -46,6 +48,9 @@ struct mp_stopped {
  */
 int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
                 void *context, long *worked);
+
+/* The helper's number, until it has ended: then it waits for what it has started. */
+long mp_stop_helper(void);
 
 /* When the result is not needed any more. */
 void mp_stop_forget(struct mp_stopped *stopped);

@@ -23,13 +23,13 @@ static void note_pointed(const struct mp_block_found *block, void *context) {
     if (!is_lost(work, block->number))
         return;
     bool before = mp_marks_has(&work->pointed, block->number);
-    mp_mark_range(&work->pointed, block->start, block->start + block->size);
+    mp_mark_block(&work->pointed, block);
     set(&work->pointed, block->number, before); /* by itself does not count */
     work->pointed.stack_used = 0;               /* one step only */
 }
 
 static void go_from(struct mp_marks *led, const struct mp_block_found *block) {
-    mp_mark_range(led, block->start, block->start + block->size);
+    mp_mark_block(led, block);
     mp_mark_through(led);
 }
 

@@ -45,6 +45,12 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     return tp;
 }
 
+MP_INLINE uintptr_t mp_arch_stack_pointer(void) {
+    uintptr_t sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    return sp;
+}
+
 /* Is this word the thread pointer, plus one if a < b? The compare's carry is subtracted with it,
  * which the compilers do not do by themselves. */
 MP_INLINE bool mp_arch_is_thread_plus_below(uintptr_t word, uint64_t a, uint64_t b) {
@@ -140,6 +146,12 @@ MP_INLINE uintptr_t mp_arch_thread_pointer(void) {
     uintptr_t tp;
     __asm__("mrs %0, tpidr_el0" : "=r"(tp));
     return tp;
+}
+
+MP_INLINE uintptr_t mp_arch_stack_pointer(void) {
+    uintptr_t sp;
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+    return sp;
 }
 
 MP_INLINE bool mp_arch_is_thread_plus_below(uintptr_t word, uint64_t a, uint64_t b) {

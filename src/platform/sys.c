@@ -214,6 +214,11 @@ long mp_sys_entries(int fd, void *buffer, size_t size) {
     return mp_arch_syscall(SYS_getdents64, fd, (long)buffer, (long)size, 0, 0, 0);
 }
 
+int mp_sys_mincore(uintptr_t start, size_t size, unsigned char *pages) {
+    MP_FAULT("mincore");
+    return (int)mp_arch_syscall(SYS_mincore, (long)start, (long)size, (long)pages, 0, 0, 0);
+}
+
 int mp_sys_has_process(long pid) {
     return mp_arch_syscall(SYS_kill, pid, 0, 0, 0, 0, 0) != -ESRCH;
 }
@@ -234,6 +239,55 @@ void mp_sys_become_copy(void) {
         mp_sys_write((int)fd, "1000", 4);
         mp_sys_close((int)fd);
     }
+}
+
+/* What the kernel's rt_sigaction takes. */
+struct action {
+    void (*handler)(int number, siginfo_t *info, void *context);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+#ifndef SA_RESTORER
+#define SA_RESTORER 0x04000000
+#endif
+
+#ifdef __x86_64__ /* elsewhere the kernel brings one */
+void mp_sys_return_from_handler(void);
+__asm__(".text\n.type mp_sys_return_from_handler, @function\n"
+        "mp_sys_return_from_handler:\n\tmovl $15, %eax\n\tsyscall\n"); /* rt_sigreturn */
+#define RESTORER      mp_sys_return_from_handler
+#define RESTORER_FLAG SA_RESTORER
+#else
+#define RESTORER      NULL
+#define RESTORER_FLAG 0
+#endif
+
+/* The instruction that read there is done again. */
+static void survive(int number, siginfo_t *info, void *context) {
+    static uintptr_t last;
+    uintptr_t page = (uintptr_t)info->si_addr & ~(uintptr_t)4095;
+    bool again = page == last;
+    (void)context;
+    last = page;
+    if (number == SIGSEGV && !again && mp_sys_mprotect(page, 4096, PROT_READ) == 0)
+        return;
+    if (page == 0 || mp_sys_failed(mp_sys_mmap(page, 4096, PROT_READ,
+                                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)))
+        mp_sys_exit(EFAULT);
+}
+
+void mp_sys_survive_faults(void) {
+    const struct action action = {
+        .handler = survive,
+        .flags = SA_SIGINFO | SA_NODEFER | RESTORER_FLAG,
+        .restorer = RESTORER,
+    };
+    const uint64_t faults = (uint64_t)1 << (SIGSEGV - 1) | (uint64_t)1 << (SIGBUS - 1);
+    mp_arch_syscall(SYS_rt_sigaction, SIGSEGV, (long)&action, 0, sizeof action.mask, 0, 0);
+    mp_arch_syscall(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof action.mask, 0, 0);
+    mp_arch_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&faults, 0, sizeof faults, 0, 0);
 }
 
 void mp_sys_exit(int status) {
@@ -309,6 +363,10 @@ long mp_sys_readlink(const char *path, char *buffer, size_t size) {
 long mp_sys_getrandom(void *buffer, size_t size) {
     MP_FAULT("getrandom");
     return mp_arch_syscall(SYS_getrandom, (long)buffer, (long)size, 1 /* GRND_NONBLOCK */, 0, 0, 0);
+}
+
+long mp_sys_gettid(void) {
+    return mp_arch_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
 }
 
 long mp_sys_getpid(void) {

@@ -46,6 +46,7 @@ int mp_sys_close(int fd);
 long mp_sys_readlink(const char *path, char *buffer, size_t size);
 long mp_sys_getrandom(void *buffer, size_t size);
 long mp_sys_getpid(void);
+long mp_sys_gettid(void);
 /* A node's or several nodes' memory for these addresses; this thread's policy. -errno. */
 int mp_sys_mbind(uintptr_t start, size_t size, int policy, const uint64_t *nodes, size_t bits);
 int mp_sys_get_mempolicy(int *policy);
@@ -91,6 +92,8 @@ int mp_sys_ftruncate(int fd, uint64_t size);
 uint64_t mp_sys_space(int fd, bool *is_tmpfs);
 /* The limit that holds now (RLIMIT_*); UINT64_MAX: none. */
 uint64_t mp_sys_limit(int resource);
+/* A byte for each page: is it in memory, be it mapped or not? */
+int mp_sys_mincore(uintptr_t start, size_t size, unsigned char *pages);
 /* Entries of an open directory, as getdents64 gives them. */
 long mp_sys_entries(int fd, void *buffer, size_t size);
 /* Is there a process of that number? */
@@ -99,6 +102,9 @@ int mp_sys_has_process(long pid);
  * the program wants. Its files have the mode that they are made with, whatever the program's umask.
  */
 void mp_sys_become_copy(void);
+/* The copy reads memory wherever the program may have any. What it has protected is made readable;
+ * what cannot be read (a file that has become shorter) reads zero. In the copy alone. */
+void mp_sys_survive_faults(void);
 _Noreturn void mp_sys_exit(int status);
 /* Nanoseconds since 1970, and of the clock that mp_sys_now_ms reads. */
 uint64_t mp_sys_real_ns(void);

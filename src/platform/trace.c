@@ -14,9 +14,10 @@
 #include "platform/arch.h"
 #include "platform/sys.h"
 
-/* Where in the kernel's set of registers the stack pointer is. */
+/* Where in the kernel's set of registers the stack pointer is, and the thread's. */
 #if defined(__x86_64__)
 #define SP_WORD 19
+#define TP_WORD 21
 #elif defined(__aarch64__)
 #define SP_WORD 31
 #endif
@@ -57,18 +58,21 @@ int mp_trace_detach(long thread, int signal) {
     return trace(PTRACE_DETACH, thread, 0, (uintptr_t)signal);
 }
 
-int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp) {
+int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp,
+                       uint64_t *tp) {
     struct iovec all = {registers, MP_TRACE_REGISTERS * sizeof *registers};
     int result = trace(PTRACE_GETREGSET, thread, NT_PRSTATUS, (uintptr_t)&all);
     if (result < 0)
         return result;
     size_t count = all.iov_len / sizeof *registers;
     *sp = registers[SP_WORD];
-#ifdef __aarch64__ /* elsewhere it is one of them */
-    struct iovec tls = {&registers[count], sizeof *registers};
+#ifdef TP_WORD
+    *tp = registers[TP_WORD];
+#else
+    struct iovec tls = {tp, sizeof *tp};
     if (count < MP_TRACE_REGISTERS &&
         trace(PTRACE_GETREGSET, thread, NT_ARM_TLS, (uintptr_t)&tls) == 0)
-        count++;
+        registers[count++] = *tp;
 #endif
     return (int)count;
 }

@@ -22,8 +22,9 @@ int mp_trace_seize(long thread);
 int mp_trace_interrupt(long thread);
 /* `signal` is delivered to it then; 0: none. */
 int mp_trace_detach(long thread, int signal);
-/* Its registers, the thread pointer among them; how many words, or -errno. */
-int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp);
+/* Its registers; how many words, or -errno. Two of them are its stack's pointer and its own. */
+int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp,
+                       uint64_t *tp);
 /* A thread that has stopped, or ended: its number; 0: none now; -errno. */
 long mp_trace_wait(int *status, bool hang);
 

@@ -9,9 +9,10 @@
 #include "preload/preload.h"
 
 int memprof_dump(const char *path) {
+    const struct mp_dump_order order = {.path = path};
     int error = -ENOTSUP;
     if (mp_active)
-        error = mp_thread_heap_for_malloc() ? mp_dump_write_sigsafe(path) : -ENOMEM;
+        error = mp_thread_heap_for_malloc() ? mp_dump_write_sigsafe(&order) : -ENOMEM;
     if (!error)
         return 0;
     errno = -error;

@@ -14,6 +14,9 @@
 #include "heap/elsewhere.h"
 #include "heap/heap.h"
 #include "heap/hooks.h"
+#include "leak/roots.h"
+#include "leak/told.h"
+#include "platform/arch.h"
 #include "platform/elf.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -26,6 +29,10 @@
 #include "record/box.h"
 
 bool mp_active;
+
+/* The linker's words for where this object begins and ends. */
+extern const char __ehdr_start[] MP_HIDDEN;
+extern const char _end[] MP_HIDDEN;
 
 /* Sanitizers' run-time libraries are allocators with checks of their own. */
 extern void __asan_init(void) __attribute__((weak));
@@ -66,6 +73,7 @@ static void before_fork(void) {
     if (_IO_list_lock)
         _IO_list_lock();
     mp_dump_before_fork();
+    mp_told_before_fork();
     mp_sampler_before_fork();
     mp_gate_close();
 }
@@ -77,6 +85,7 @@ static void after_fork_parent(void) {
     }
     mp_gate_open(false);
     mp_sampler_after_fork(false);
+    mp_told_after_fork(false);
     mp_dump_after_fork(false);
     if (_IO_list_unlock)
         _IO_list_unlock();
@@ -103,6 +112,7 @@ static void after_fork_child(void) {
     }
     mp_gate_open(true);
     mp_sampler_after_fork(true);
+    mp_told_after_fork(true);
     mp_dump_after_fork(true);
     mp_request_after_fork_child();
     begin_child();
@@ -178,6 +188,7 @@ __attribute__((constructor(101))) static void start(void) {
         if (mp_options.rate)
             mp_hooks.tick = tick;
         mp_about_start();
+        mp_roots_except((uintptr_t)__ehdr_start, (uintptr_t)_end);
         mp_dump_start();
         mp_sampler_start();
         mp_box_start(getenv("XDG_RUNTIME_DIR"));

@@ -112,20 +112,36 @@ static void write_stack(const struct mp_stack *stack, void *context) {
     mp_writer_add(&record, sizeof record);
 }
 
+struct samples {
+    uint64_t now_ns;
+    const struct mp_leaks *leaks; /* NULL: leaks were not looked for */
+};
+
+static uint16_t flags_of(const struct mp_live *live, const struct mp_leaks *leaks) {
+    static const uint16_t leaked[] = {
+        [MP_REACHABLE] = 0,
+        [MP_LEAKED] = MEMPROF_SAMPLE_LEAKED,
+        [MP_LEAKED_INDIRECTLY] = MEMPROF_SAMPLE_INDIRECT,
+    };
+    return (uint16_t)((live->large ? MEMPROF_SAMPLE_LARGE : 0) |
+                      (leaks ? leaked[mp_leaks_of(leaks, live->address)] : 0));
+}
+
 static void write_sample(const struct mp_live *live, void *context) {
-    const uint64_t *now_ns = context;
+    const struct samples *samples = context;
+    uint64_t now_ns = samples->now_ns;
     const struct memprof_dump_sample record = {
         .serial = live->serial,
         .address = live->address,
         .size = live->size,
         .coin = live->coin,
         .rate = mp_sampler_rate_of(live),
-        .age_ns = *now_ns > live->born_ns ? *now_ns - live->born_ns : 0,
+        .age_ns = now_ns > live->born_ns ? now_ns - live->born_ns : 0,
         .stack = mp_stacks_get(live->stack)->number,
         .thread = live->thread,
         .node = live->node,
         .resizes = live->resizes,
-        .flags = live->large ? MEMPROF_SAMPLE_LARGE : 0,
+        .flags = flags_of(live, samples->leaks),
     };
     mp_writer_add(&record, sizeof record);
 }
@@ -148,10 +164,18 @@ static void write_modules(void) {
 
 /* ---- the heap ---- */
 
-static void write_classes(const struct mp_census *census) {
+static void add_leaks(struct memprof_dump_class *record, const struct mp_leaks_sums *sums) {
+    record->leaked_objects = sums->objects[MP_LEAKED];
+    record->leaked_bytes = sums->bytes[MP_LEAKED];
+    record->indirect_objects = sums->objects[MP_LEAKED_INDIRECTLY];
+    record->indirect_bytes = sums->bytes[MP_LEAKED_INDIRECTLY];
+}
+
+/* `leaks`: NULL where leaks were not looked for. */
+static void write_classes(const struct mp_census *census, const struct mp_leaks *leaks) {
     for (unsigned c = 0; c < MP_CLASSES; c++) {
         const struct mp_census_class *class = &census->classes[c];
-        const struct memprof_dump_class record = {
+        struct memprof_dump_class record = {
             .size = mp_class_size(c),
             .kind = MEMPROF_CLASS_SIZED,
             .pages = class->pages,
@@ -160,20 +184,26 @@ static void write_classes(const struct mp_census *census) {
             .free_objects = class->free,
             .stranded_bytes = class->free * mp_class_size(c),
         };
+        if (leaks)
+            add_leaks(&record, &leaks->classes[c]);
         mp_writer_add(&record, sizeof record);
     }
-    const struct memprof_dump_class large = {
+    struct memprof_dump_class large = {
         .kind = MEMPROF_CLASS_LARGE,
         .pages = census->large_blocks,
         .live_objects = census->large_blocks,
         .live_bytes = census->large_bytes,
     };
-    const struct memprof_dump_class mapped = {
+    struct memprof_dump_class mapped = {
         .kind = MEMPROF_CLASS_MAPPED,
         .pages = census->huge_blocks,
         .live_objects = census->huge_blocks,
         .live_bytes = census->huge_bytes,
     };
+    if (leaks) {
+        add_leaks(&large, &leaks->large);
+        add_leaks(&mapped, &leaks->mapped);
+    }
     mp_writer_add(&large, sizeof large);
     mp_writer_add(&mapped, sizeof mapped);
 }
@@ -393,6 +423,25 @@ static void write_regions(long pid) {
         mp_sys_close(reconciled.pagemap);
 }
 
+static void write_leaks(const struct mp_contents_leaks *leaks) {
+    const struct mp_leaks_sums *all = &leaks->found->all;
+    const struct memprof_dump_leaks record = {
+        .world = leaks->world,
+        .threads = leaks->threads,
+        .threads_missed = leaks->threads_missed,
+        .pause_ns = leaks->pause_ns,
+        .scan_ns = leaks->found->scan_ns,
+        .root_bytes = leaks->found->roots.bytes,
+        .leaked_objects = all->objects[MP_LEAKED],
+        .leaked_bytes = all->bytes[MP_LEAKED],
+        .indirect_objects = all->objects[MP_LEAKED_INDIRECTLY],
+        .indirect_bytes = all->bytes[MP_LEAKED_INDIRECTLY],
+        .reachable_objects = all->objects[MP_REACHABLE],
+        .reachable_bytes = all->bytes[MP_REACHABLE],
+    };
+    mp_writer_add(&record, sizeof record);
+}
+
 static void write_point(const struct memprof_dump_point *point) {
     mp_writer_add(point, sizeof *point);
 }
@@ -404,13 +453,15 @@ static void write_point(const struct memprof_dump_point *point) {
         mp_writer_end();                                                                           \
     } while (0)
 
-uint32_t mp_contents_sections(void) {
-    return mp_numa_is_several() ? 12 : 11;
+uint32_t mp_contents_sections(bool leaks) {
+    return 11 + mp_numa_is_several() + leaks;
 }
 
-void mp_contents_write(struct memprof_dump_process *process, long pid) {
+void mp_contents_write(struct memprof_dump_process *process, long pid,
+                       const struct mp_contents_leaks *leaks) {
     static struct mp_census census;
-    uint64_t frame = 0, now_ns = mp_sys_precise_ns();
+    uint64_t frame = 0;
+    struct samples samples = {mp_sys_precise_ns(), leaks ? leaks->found : NULL};
     mp_census(&census);
     fill_in(process, &census, pid);
     WRITE(MEMPROF_DUMP_PROCESS, struct memprof_dump_process,
@@ -418,12 +469,14 @@ void mp_contents_write(struct memprof_dump_process *process, long pid) {
     WRITE(MEMPROF_DUMP_MODULES, struct memprof_dump_module, write_modules());
     WRITE(MEMPROF_DUMP_FRAMES, uint64_t, mp_stacks_each(write_frames, NULL));
     WRITE(MEMPROF_DUMP_STACKS, struct memprof_dump_stack, mp_stacks_each(write_stack, &frame));
-    WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &now_ns));
-    WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census));
+    WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &samples));
+    WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census, samples.leaks));
     WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
     WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
     WRITE(MEMPROF_DUMP_REGIONS, struct memprof_dump_region, write_regions(pid));
     WRITE(MEMPROF_DUMP_SERIES, struct memprof_dump_point, mp_series_each(write_point));
     if (mp_numa_is_several())
         WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
+    if (leaks)
+        WRITE(MEMPROF_DUMP_LEAKS, struct memprof_dump_leaks, write_leaks(leaks));
 }

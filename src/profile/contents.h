@@ -3,15 +3,27 @@
 #ifndef MP_PROFILE_CONTENTS_H
 #define MP_PROFILE_CONTENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <memprof/dump.h>
 
+#include "leak/leaks.h"
+
+/* Where leaks were looked for. */
+struct mp_contents_leaks {
+    const struct mp_leaks *found;
+    enum memprof_dump_world world;
+    uint32_t threads, threads_missed;
+    uint64_t pause_ns;
+};
+
 /* With STRINGS, which the writer adds. */
-uint32_t mp_contents_sections(void);
+uint32_t mp_contents_sections(bool leaks);
 
 /* To the writer that is open. What the caller knows of the process is in `process`; the rest of it
- * is filled in. `pid`: the process that was copied. */
-void mp_contents_write(struct memprof_dump_process *process, long pid);
+ * is filled in. `pid`: the process that was copied. `leaks`: NULL where none were looked for. */
+void mp_contents_write(struct memprof_dump_process *process, long pid,
+                       const struct mp_contents_leaks *leaks);
 
 #endif

@@ -557,7 +557,9 @@ void mp_box_end(bool keep) {
 }
 
 bool mp_box_overlaps(uintptr_t start, uintptr_t end) {
-    uintptr_t base = (uintptr_t)box.base;
+    uintptr_t base = (uintptr_t)box.base, word = (uintptr_t)mp_box_word;
+    if (word >= start && word < end && mp_box_word != &not_yet)
+        return true;
     if (!base || start >= base + box.size || end <= base)
         return false;
     if (start < base + box.places[0].offset)

@@ -79,6 +79,9 @@ static void parse_line(void *context, const char *line) {
     parse_field(line, "Rss:", &parser->map.rss_bytes);
     parse_field(line, "Private_Dirty:", &parser->map.dirty_bytes);
     parse_field(line, "Swap:", &parser->map.swap_bytes);
+    /* MADV_DONTFORK and MADV_WIPEONFORK */
+    if (strncmp(line, "VmFlags:", 8) == 0 && (strstr(line, " dc") || strstr(line, " wf")))
+        parser->map.access |= MEMPROF_MAP_UNSEEN;
 }
 
 /* Calls for each line of the file, without its newline. 0 or -errno. */

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "platform/own.h"
 #include "platform/sys.h"
 
 #define OS_PAGE ((size_t)4096)
@@ -20,6 +21,7 @@ void *mp_record_alloc(size_t size) {
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mp_sys_failed(got))
         return NULL;
+    mp_own_add(got, size);
     atomic_fetch_add_explicit(&mapped, size, memory_order_relaxed);
     return (void *)got;
 }
@@ -28,6 +30,7 @@ void mp_record_free(void *memory, size_t size) {
     if (!memory)
         return;
     size = whole_pages(size);
+    mp_own_remove((uintptr_t)memory);
     /* Where unmapping would split a mapping and is refused, the pages at least go back. */
     if (mp_sys_munmap((uintptr_t)memory, size) != 0)
         mp_sys_madvise((uintptr_t)memory, size, MADV_DONTNEED);

@@ -87,7 +87,7 @@ START_TEST(all_threads_stand_still_and_go_on) {
         ck_assert_uint_eq(sums[0], sums[1]);
         ck_assert_uint_eq(stopped.count, THREADS + 1);
         ck_assert_uint_eq(stopped.missed, 0);
-        ck_assert_uint_ge(stopped.pause_ns, 30000000);
+        ck_assert_uint_ge(*stopped.pause_ns, 30000000);
         for (uint32_t i = 0; i < stopped.count; i++)
             ck_assert(stopped.threads[i].register_count > 0 && stopped.threads[i].sp);
         mp_stop_forget(&stopped);

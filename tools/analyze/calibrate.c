@@ -21,8 +21,17 @@ static int by_size(const void *a, const void *b) {
     return x->size < y->size ? -1 : x->size > y->size;
 }
 
+static void add_count(struct stratum *stratum, const struct memprof_dump_class *class,
+                      enum calibrate_of of) {
+    const uint64_t objects[] = {class->live_objects, class->leaked_objects,
+                                class->indirect_objects};
+    const uint64_t bytes[] = {class->live_bytes, class->leaked_bytes, class->indirect_bytes};
+    stratum->objects += (double)objects[of];
+    stratum->bytes += (double)bytes[of];
+}
+
 /* The larger ones first, then the classes by size; how many. */
-static size_t list_strata(const struct dump *dump, struct stratum *strata) {
+static size_t list_strata(const struct dump *dump, enum calibrate_of of, struct stratum *strata) {
     size_t count = 1;
     strata[0] = (struct stratum){0};
     for (size_t i = 0; i < dump->class_count; i++) {
@@ -30,8 +39,7 @@ static size_t list_strata(const struct dump *dump, struct stratum *strata) {
         struct stratum *stratum = class->kind == MEMPROF_CLASS_SIZED ? &strata[count++] : strata;
         if (stratum != strata)
             *stratum = (struct stratum){.size = class->size};
-        stratum->objects += (double)class->live_objects;
-        stratum->bytes += (double)class->live_bytes;
+        add_count(stratum, class, of);
     }
     qsort(strata, count, sizeof *strata, by_size);
     return count;
@@ -116,7 +124,11 @@ static struct pile pile_of(const struct whole *whole, const struct item *items, 
     return pile;
 }
 
-static void add_stratum(struct sites *sites, const struct stratum *stratum,
+static struct pile *target(struct site *site, enum calibrate_of of) {
+    return of == CALIBRATE_LIVE ? &site->live[SITE_NEW] : &site->leaked[of == CALIBRATE_INDIRECT];
+}
+
+static void add_stratum(struct sites *sites, enum calibrate_of of, const struct stratum *stratum,
                         const struct item *items, size_t count, struct calibration *calibration) {
     if (count == 0) {
         calibration->unsampled_bytes += stratum->bytes;
@@ -130,35 +142,44 @@ static void add_stratum(struct sites *sites, const struct stratum *stratum,
             ;
         struct pile pile = pile_of(&whole, items + i, end - i);
         bytes += pile.bytes;
-        pile_join(&sites->list[items[i].site].live[SITE_NEW], &pile);
+        pile_join(target(&sites->list[items[i].site], of), &pile);
     }
     calibration->rounding_bytes += stratum->bytes - bytes;
 }
 
-void calibrate_samples(struct sites *sites, struct calibration *calibration) {
+static bool counts(const struct memprof_dump_sample *sample, enum calibrate_of of) {
+    return of == CALIBRATE_LIVE ||
+           (sample->flags &
+            (of == CALIBRATE_LEAKED ? MEMPROF_SAMPLE_LEAKED : MEMPROF_SAMPLE_INDIRECT));
+}
+
+void calibrate_samples(struct sites *sites, enum calibrate_of of, struct calibration *calibration) {
     const struct dump *dump = sites->dumps[SITE_NEW];
     struct stratum *strata = tool_alloc(dump->class_count + 1, sizeof *strata);
     struct item *items = tool_alloc(dump->sample_count, sizeof *items);
-    size_t count = list_strata(dump, strata), end = 0;
+    size_t count = list_strata(dump, of, strata), item_count = 0, end = 0;
     *calibration = (struct calibration){.done = true};
     for (size_t i = 0; i < dump->sample_count; i++) {
         const struct memprof_dump_sample *sample = &dump->samples[i];
+        if (!counts(sample, of))
+            continue;
         struct site *site = sites_of_sample(sites, SITE_NEW, sample);
-        items[i] = (struct item){
+        struct item *item = &items[item_count++];
+        *item = (struct item){
             .stratum = stratum_of(strata, count, sample),
             .site = (size_t)(site - sites->list),
             .weight = dump_sample_weight(sample),
             .size = (double)sample->size,
         };
-        items[i].counted = strata[items[i].stratum].size ? 1 : (double)sample->coin;
+        item->counted = strata[item->stratum].size ? 1 : (double)sample->coin;
     }
-    if (dump->sample_count)
-        qsort(items, dump->sample_count, sizeof *items, by_stratum_and_site);
+    if (item_count)
+        qsort(items, item_count, sizeof *items, by_stratum_and_site);
     for (size_t s = 0; s < count; s++) {
         size_t begin = end;
-        while (end < dump->sample_count && items[end].stratum == s)
+        while (end < item_count && items[end].stratum == s)
             end++;
-        add_stratum(sites, &strata[s], items + begin, end - begin, calibration);
+        add_stratum(sites, of, &strata[s], items + begin, end - begin, calibration);
     }
     free(items);
     free(strata);

@@ -9,7 +9,15 @@
 
 #include "analyze/sites.h"
 
-/* What is live and no site's. */
+/* What is brought to its count. */
+enum calibrate_of {
+    CALIBRATE_LIVE,
+    CALIBRATE_LEAKED, /* what nothing leads to: of a dump for which leaks were looked for */
+    CALIBRATE_INDIRECT,
+    CALIBRATE_WAYS
+};
+
+/* What is there and no site's. */
 struct calibration {
     bool done;              /* false: estimates are as the samples give them */
     double rounding_bytes;  /* of the sites' blocks, beyond what was asked for */
@@ -17,7 +25,7 @@ struct calibration {
     double unsampled_objects;
 };
 
-/* Adds the live samples of the newer dump to their sites. */
-void calibrate_samples(struct sites *sites, struct calibration *calibration);
+/* Adds the live samples of the newer dump to their sites: to `live`, or to `leaked`. */
+void calibrate_samples(struct sites *sites, enum calibrate_of of, struct calibration *calibration);
 
 #endif

@@ -374,7 +374,7 @@ static void add_all(struct view *view) {
         break;
     case VIEW_LIVE:
         if (can_calibrate(view))
-            calibrate_samples(&view->sites, &view->calibration);
+            calibrate_samples(&view->sites, CALIBRATE_LIVE, &view->calibration);
         else
             add_samples(&view->sites);
         if (by_node && view->old)

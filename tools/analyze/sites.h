@@ -56,6 +56,7 @@ struct site {
 
     struct pile live[SITE_SIDES];    /* all that is live in the old and in the new dump */
     struct pile changed[SITE_SIDES]; /* of these, what only the old has, and only the new */
+    struct pile leaked[2];           /* in the newer dump: directly, and indirectly */
     struct site_freed *freed;        /* by node: ever, in the order of `on` */
     size_t freed_count;
     double mapped_bytes;              /* where regions are asked for: resident or not */

@@ -18,7 +18,7 @@
 struct asking {
     struct process process;
     struct found_box box;
-    bool has_box;
+    bool has_box, leaks;
     char folder[160], lock[224], request[224], answer[224];
     int lock_fd;
 };
@@ -80,8 +80,8 @@ static int take_turn(struct asking *asking, uint64_t until, struct tool_error *e
 
 static int write_request(const struct asking *asking, const char *path, struct tool_error *error) {
     char temporary[256], text[4200];
-    int length = path ? snprintf(text, sizeof text, "dump %s\n", path)
-                      : snprintf(text, sizeof text, "dump\n");
+    int length = snprintf(text, sizeof text, "%s%s%s\n", asking->leaks ? "leaks" : "dump",
+                          path ? " " : "", path ? path : "");
     if (length >= (int)sizeof text - 8 || (path && strchr(path, '\n')))
         return tool_fail(error, "the path is too long, or has a line's end in it");
     snprintf(temporary, sizeof temporary, "%s.%d", asking->request, (int)getpid());
@@ -229,9 +229,9 @@ static bool takes_words(pid_t pid) {
     return !process_option(pid, "control", control, sizeof control) || strcmp(control, "off") != 0;
 }
 
-int ask_dump(pid_t pid, const char *path, unsigned seconds, char out[4096],
+int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
              struct tool_error *error) {
-    struct asking asking = {.lock_fd = -1};
+    struct asking asking = {.leaks = leaks, .lock_fd = -1};
     if (process_look(pid, &asking.process, error) < 0)
         return -1;
     if (!asking.process.has_library)

@@ -2,14 +2,15 @@
 #ifndef COMMANDS_ASK_H
 #define COMMANDS_ASK_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "common.h"
 
-/* The process writes a dump to `path` (absolute), or to where its options say when NULL. Its
- * answer, the path as it is seen from here, goes into `out`. 0, or -1 with the error. Waits for
- * `seconds` at most. */
-int ask_dump(pid_t pid, const char *path, unsigned seconds, char out[4096],
+/* The process writes a dump to `path` (absolute), or to where its options say when NULL, with a
+ * search for leaks if that is wanted. Its answer, the path as it is seen from here, goes into
+ * `out`. 0, or -1 with the error. Waits for `seconds` at most. */
+int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
              struct tool_error *error);
 
 #endif

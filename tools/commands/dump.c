@@ -15,6 +15,7 @@ static const char help[] =
     "Has a process that runs under memprof write a dump, and prints the file's path.\n"
     "\n"
     "  -o, --output FILE   write it there; else where the process's option dump says\n"
+    "  --leaks             look for leaks: threads are stopped for some milliseconds\n"
     "  --timeout SECONDS   wait for so long at most: 60\n"
     "  --help              show this\n"
     "\n"
@@ -22,6 +23,7 @@ static const char help[] =
 
 static const struct option long_options[] = {
     {"output", required_argument, NULL, 'o'},
+    {"leaks", no_argument, NULL, 'l'},
     {"timeout", required_argument, NULL, 't'},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -31,7 +33,7 @@ struct arguments {
     const char *output;
     unsigned seconds;
     pid_t pid;
-    bool help;
+    bool leaks, help;
 };
 
 static int parse(int argc, char **argv, struct arguments *arguments, struct tool_error *error) {
@@ -43,6 +45,9 @@ static int parse(int argc, char **argv, struct arguments *arguments, struct tool
         switch (option) {
         case 'o':
             arguments->output = optarg;
+            break;
+        case 'l':
+            arguments->leaks = true;
             break;
         case 't':
             arguments->seconds = (unsigned)strtoul(optarg, &end, 10);
@@ -92,8 +97,8 @@ int command_dump(int argc, char **argv) {
     if (result == 0 && arguments.output)
         result = make_absolute(arguments.output, path, &error);
     if (result == 0)
-        result = ask_dump(arguments.pid, arguments.output ? path : NULL, arguments.seconds, written,
-                          &error);
+        result = ask_dump(arguments.pid, arguments.output ? path : NULL, arguments.leaks,
+                          arguments.seconds, written, &error);
     if (result < 0) {
         tool_note("%s", error.text);
         return 2;

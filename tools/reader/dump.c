@@ -171,9 +171,9 @@ static int check_entry(const struct reader *r, uint32_t i, uint64_t expected) {
         return dump_fail(check, ENTRY_BYTE(r, i, count),
                          "%ju records of %u bytes in a section of %ju bytes", (uintmax_t)s->count,
                          s->record_size, (uintmax_t)s->size);
-    if (s->kind == MEMPROF_DUMP_PROCESS && s->count != 1)
-        return dump_fail(check, ENTRY_BYTE(r, i, count), "%ju records in PROCESS, not one",
-                         (uintmax_t)s->count);
+    if ((s->kind == MEMPROF_DUMP_PROCESS || s->kind == MEMPROF_DUMP_LEAKS) && s->count != 1)
+        return dump_fail(check, ENTRY_BYTE(r, i, count), "%ju records in %s, not one",
+                         (uintmax_t)s->count, kind->name);
     if (s->reserved != 0)
         return dump_fail(check, ENTRY_BYTE(r, i, reserved), "a reserved field is not zero");
     return 0;
@@ -310,6 +310,9 @@ static void set_records(struct dump *dump, uint32_t kind, const void *records, s
     case MEMPROF_DUMP_SERIES:
         dump->points = records;
         dump->point_count = count;
+        break;
+    case MEMPROF_DUMP_LEAKS:
+        dump->leaks = count ? records : NULL;
         break;
     }
 }

@@ -54,7 +54,8 @@ struct dump {
     size_t point_count;
     const struct memprof_dump_region *regions; /* none: an older file */
     size_t region_count;
-    const char *strings; /* ends with a NUL; see dump_text */
+    const struct memprof_dump_leaks *leaks; /* NULL: they were not looked for */
+    const char *strings;                    /* ends with a NUL; see dump_text */
     size_t strings_size;
     struct dump_box box;
 };

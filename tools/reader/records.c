@@ -78,6 +78,7 @@ static const struct dump_kind kinds[DUMP_KINDS] = {
     [MEMPROF_DUMP_FREES] = {"FREES", sizeof(struct memprof_dump_free), 40},
     [MEMPROF_DUMP_SERIES] = {"SERIES", sizeof(struct memprof_dump_point), 56},
     [MEMPROF_DUMP_REGIONS] = {"REGIONS", sizeof(struct memprof_dump_region), 48},
+    [MEMPROF_DUMP_LEAKS] = {"LEAKS", sizeof(struct memprof_dump_leaks), 88},
 };
 
 const struct dump_kind *dump_kind_find(uint32_t kind) {
@@ -245,6 +246,17 @@ static int check_classes(const struct dump_check *check, const struct dump *dump
     return 0;
 }
 
+static int check_leaks(const struct dump_check *check, const struct dump *dump) {
+    enum { kind = MEMPROF_DUMP_LEAKS };
+    typedef struct memprof_dump_leaks leaks;
+    const leaks *l = dump->leaks;
+    if (l && (l->world < MEMPROF_WORLD_PTRACE || l->world > MEMPROF_WORLD_TWO_SCAN))
+        return BAD(kind, 0, leaks, world, "there is no way %u of stopping threads", l->world);
+    if (l && l->reserved != 0)
+        return BAD(kind, 0, leaks, reserved, "a reserved field is not zero");
+    return 0;
+}
+
 static int check_maps(const struct dump_check *check, const struct dump *dump) {
     enum { kind = MEMPROF_DUMP_MAPS };
     typedef struct memprof_dump_map map;
@@ -323,8 +335,9 @@ static int check_regions(const struct dump_check *check, const struct dump *dump
 
 int dump_check_records(const struct dump_check *check, const struct dump *dump) {
     static int (*const checks[])(const struct dump_check *, const struct dump *) = {
-        check_strings, check_process, check_modules, check_frames, check_stacks, check_samples,
-        check_classes, check_maps,    check_nodes,   check_frees,  check_series, check_regions,
+        check_strings, check_process, check_modules, check_frames, check_stacks,
+        check_samples, check_classes, check_maps,    check_nodes,  check_frees,
+        check_series,  check_regions, check_leaks,
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (checks[i](check, dump) != 0)

@@ -13,7 +13,7 @@
 /* Bounds of the format, besides those in its header. */
 #define DUMP_RECORD_SIZE_MAX 4096u  /* of a record, the header and a table entry */
 #define DUMP_DEPTH_MAX       256u   /* frames of a stack */
-#define DUMP_KINDS           13u    /* known kinds are 1 .. 12 */
+#define DUMP_KINDS           14u    /* known kinds are 1 .. 13 */
 #define DUMP_KINDS_NEEDED    8u     /* of these, 1 .. 8 must be there */
 #define DUMP_NODES_MAX       1024u  /* numbers of NUMA nodes, as the kernel has them */
 #define DUMP_ESTIMATE_MAX    0x1p96 /* so that no sum of estimates is infinite */

@@ -23,8 +23,8 @@ static void dump(FILE *stream, const struct dump *dump) {
             (ull)process->rss_bytes);
 }
 
-static void frame(FILE *stream, const struct view *view, const struct frame *frame) {
-    bool place = frame->module && sites_are_stacks(view->options.by);
+/* `place`: it is one of a stack, and not a function or a module as a whole. */
+static void frame(FILE *stream, const struct frame *frame, bool place) {
     fputs("{\"function\":", stream);
     output_json(stream, frame->function);
     fputs(",\"file\":", stream);
@@ -35,26 +35,27 @@ static void frame(FILE *stream, const struct view *view, const struct frame *fra
         fputs(",\"line\":null", stream);
     fputs(",\"module\":", stream);
     output_json(stream, frame->module ? frame->module->path : NULL);
-    if (place)
+    if (place && frame->module)
         fprintf(stream, ",\"offset\":%llu", (ull)frame->offset);
     else
         fputs(",\"offset\":null", stream);
     fprintf(stream, ",\"inlined\":%s}", frame->inlined ? "true" : "false");
 }
 
-static void frames(FILE *stream, struct view *view, const struct site *site) {
-    const struct frame_list *list = sites_frames(&view->sites, site);
-    char name[TOOL_NUMBER];
-    fputs("\"frames\":[", stream);
-    if (view->options.by == SITE_BY_CLASS) {
-        struct frame class = {.function = render_class(name, site->class_size)};
-        frame(stream, view, &class);
-    }
+static void frame_list(FILE *stream, const struct frame_list *list, bool place) {
     for (size_t i = 0; i < list->count; i++) {
         if (i > 0)
             fputc(',', stream);
-        frame(stream, view, &list->at[i]);
+        frame(stream, &list->at[i], place);
     }
+}
+
+static void frames(FILE *stream, struct view *view, const struct site *site) {
+    char name[TOOL_NUMBER];
+    fputs("\"frames\":[", stream);
+    if (view->options.by == SITE_BY_CLASS)
+        frame(stream, &(struct frame){.function = render_class(name, site->class_size)}, false);
+    frame_list(stream, sites_frames(&view->sites, site), sites_are_stacks(view->options.by));
     fputs("]}", stream);
 }
 
@@ -99,12 +100,13 @@ static void sites(FILE *stream, struct view *view) {
         fprintf(stream, "\"bytes\":%lld,\"bytes_low\":%lld,\"bytes_high\":%lld,\"objects\":%lld,",
                 (long long)figures.bytes, (long long)figures.low, (long long)figures.high,
                 (long long)figures.objects);
-        /* No dump holds leak verdicts yet: none were found. Two dumps make no trend. */
+        /* Two dumps make no trend. */
         if (view->old)
             fprintf(stream,
-                    "\"old_bytes\":%lld,\"new_bytes\":%lld,\"leaked_bytes\":0,"
+                    "\"old_bytes\":%lld,\"new_bytes\":%lld,\"leaked_bytes\":%lld,"
                     "\"slope_bytes_per_hour\":null,\"p_value\":null,",
-                    (long long)figures.old_bytes, (long long)figures.new_bytes);
+                    (long long)figures.old_bytes, (long long)figures.new_bytes,
+                    (long long)tool_integer(site->leaked[0].bytes + site->leaked[1].bytes));
         freed(stream, view, site);
         lifetimes(stream, view, site);
         if (view->options.of == VIEW_MAPPED)
@@ -263,4 +265,43 @@ void render_json_stats(FILE *stream, const struct dump *dump) {
     nodes(stream, dump);
     series(stream, dump);
     rss(stream, dump);
+}
+
+const char *render_world(uint32_t world) {
+    static const char *const names[] = {"", "ptrace", "signal", "two-scan"};
+    return names[world];
+}
+
+void render_json_leaks(FILE *stream, struct leaks *leaks) {
+    const struct memprof_dump_process *process = leaks->dump->process;
+    const struct memprof_dump_leaks *exact = leaks->dump->leaks;
+    fprintf(stream, "{\"format\":\"memprof-leaks/1\",\n\"pid\":%u,\"exe\":", process->pid);
+    output_json(stream, dump_text(leaks->dump, process->exe));
+    fprintf(stream,
+            ",\"time\":%llu.%09llu,\n\"world\":\"%s\",\"threads\":%u,\"threads_missed\":%u,"
+            "\"pause_us\":%llu,\"scan_ms\":%llu,\"unseen_bytes\":%llu,\n",
+            (ull)process->time_ns / 1000000000u, (ull)process->time_ns % 1000000000u,
+            render_world(exact->world), exact->threads, exact->threads_missed,
+            (ull)exact->pause_ns / 1000, (ull)exact->scan_ns / 1000000,
+            (ull)leaks_unseen(leaks->dump));
+    fprintf(stream,
+            "\"exact\":{\"leaked_bytes\":%llu,\"leaked_objects\":%llu,\"indirect_bytes\":%llu,"
+            "\"indirect_objects\":%llu,\"reachable_bytes\":%llu,\"reachable_objects\":%llu},\n"
+            "\"leaks\":[",
+            (ull)exact->leaked_bytes, (ull)exact->leaked_objects, (ull)exact->indirect_bytes,
+            (ull)exact->indirect_objects, (ull)exact->reachable_bytes,
+            (ull)exact->reachable_objects);
+    for (size_t i = 0; i < leaks->count; i++) {
+        const struct leak *leak = &leaks->list[i];
+        fprintf(stream,
+                "%s{\"kind\":\"%s\",\"bytes\":%lld,\"objects\":%lld,\"estimated\":%s,"
+                "\"suppressed\":%s,\"frames\":[",
+                i ? ",\n  " : "\n  ", leak->indirect ? "indirect" : "direct",
+                (long long)tool_integer(leak->bytes), (long long)tool_integer(leak->objects),
+                leak->estimated ? "true" : "false", leak->suppressed ? "true" : "false");
+        if (leak->site)
+            frame_list(stream, sites_frames(&leaks->sites, leak->site), true);
+        fputs("]}", stream);
+    }
+    fputs("]}\n", stream);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "analyze/diff.h"
+#include "analyze/leaks.h"
 
 enum render_format { RENDER_TEXT, RENDER_JSON, RENDER_CSV, RENDER_FOLDED };
 
@@ -37,6 +38,13 @@ struct render_figures render_figures(const struct view *view, const struct site 
 /* What a process is doing, without its stacks. */
 void render_json_stats(FILE *stream, const struct dump *dump);
 void render_text_stats(FILE *stream, const struct dump *dump, bool colour);
+
+/* What has leaked. As text, it is the report that LeakSanitizer prints. */
+void render_json_leaks(FILE *stream, struct leaks *leaks);
+void render_text_leaks(FILE *stream, struct leaks *leaks, const struct suppressions *suppressions,
+                       bool colour);
+/* How threads were stopped. */
+const char *render_world(uint32_t world);
 
 /* What a view of one dump is of, in a word. */
 const char *render_of(const struct view *view);

@@ -1,0 +1,63 @@
+#include "leak/leaks.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "leak/present.h"
+#include "platform/sys.h"
+
+static struct mp_leaks_sums *sums_of(struct mp_leaks *leaks, const struct mp_block_found *block) {
+    if (block->number >= mp_blocks.huge_first)
+        return &leaks->mapped;
+    if (block->size > MP_MEDIUM_MAX)
+        return &leaks->large;
+    return &leaks->classes[mp_class_of(block->size)];
+}
+
+static void add(struct mp_leaks_sums *sums, enum mp_verdict verdict, size_t size) {
+    sums->objects[verdict]++;
+    sums->bytes[verdict] += size;
+}
+
+static void count(const struct mp_block_found *block, void *context) {
+    struct mp_leaks *leaks = context;
+    enum mp_verdict verdict = mp_verdict_of(&leaks->verdicts, block->number);
+    add(sums_of(leaks, block), verdict, block->size);
+    add(&leaks->all, verdict, block->size);
+}
+
+int mp_leaks_find(struct mp_leaks *leaks, const struct mp_stopped *stopped,
+                  const struct mp_roots_caller *caller) {
+    uint64_t began_ns = mp_sys_precise_ns();
+    int error = -ENOMEM;
+    memset(leaks, 0, sizeof *leaks);
+    if (!mp_blocks_begin())
+        return -ENOMEM;
+    mp_present_begin();
+    if (mp_marks_begin(&leaks->reached, NULL))
+        error = mp_roots_mark(&leaks->reached, stopped, caller, &leaks->roots);
+    if (!error) {
+        mp_mark_through(&leaks->reached);
+        error = mp_verdicts_begin(&leaks->verdicts, &leaks->reached) ? 0 : -ENOMEM;
+    }
+    if (error) {
+        mp_leaks_end(leaks);
+        return error;
+    }
+    mp_blocks_each(count, leaks);
+    leaks->scan_ns = mp_sys_precise_ns() - began_ns;
+    return 0;
+}
+
+void mp_leaks_end(struct mp_leaks *leaks) {
+    mp_verdicts_end(&leaks->verdicts);
+    mp_marks_end(&leaks->reached);
+    mp_blocks_end();
+    mp_present_end();
+}
+
+enum mp_verdict mp_leaks_of(const struct mp_leaks *leaks, uintptr_t address) {
+    struct mp_block_found block;
+    return mp_blocks_find(address, &block) ? mp_verdict_of(&leaks->verdicts, block.number)
+                                           : MP_REACHABLE;
+}

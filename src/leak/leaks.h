@@ -1,0 +1,30 @@
+/* One check for leaks, in a copy of the process: which blocks no root leads to, block by block and
+ * added up. */
+#ifndef MP_LEAK_LEAKS_H
+#define MP_LEAK_LEAKS_H
+
+#include "heap/class.h"
+#include "leak/roots.h"
+#include "leak/verdict.h"
+
+struct mp_leaks_sums {
+    uint64_t objects[3], bytes[3]; /* by enum mp_verdict; bytes as the heap has rounded them up */
+};
+
+struct mp_leaks {
+    struct mp_marks reached;
+    struct mp_verdicts verdicts;
+    struct mp_leaks_sums classes[MP_CLASSES], large, mapped, all;
+    struct mp_roots_seen roots;
+    uint64_t scan_ns; /* that it took */
+};
+
+/* 0 or -errno. What it says holds until mp_leaks_end, or the end of the copy. */
+int mp_leaks_find(struct mp_leaks *leaks, const struct mp_stopped *stopped,
+                  const struct mp_roots_caller *caller);
+void mp_leaks_end(struct mp_leaks *leaks);
+
+/* Of the block at that address. */
+enum mp_verdict mp_leaks_of(const struct mp_leaks *leaks, uintptr_t address);
+
+#endif
