@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "control/headroom.h"
+#include "control/path.h"
 #include "heap/arena.h"
 #include "heap/census.h"
 #include "heap/thread.h"
@@ -30,12 +31,11 @@
 #define PAUSE_WAIT_MS 1000u
 
 static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
-static const char *directory = ""; /* where relative paths of the option begin; "" or ends in / */
-static char path_now[PATH_MOST];   /* of the dump that is made: under the lock, and in the copy */
+static char path_now[PATH_MOST]; /* of the dump that is made: under the lock, and in the copy */
 static uint32_t dump_count;
 static uint64_t last_pause_ns;
 static _Atomic(long) copies[COPIES];    /* pids, 0: none */
-static _Atomic(bool) answering[COPIES]; /* its answer says what became of it */
+static _Atomic(bool) answering[COPIES]; /* it says itself what has become of it */
 
 static _Atomic(int) copy_error;
 
@@ -50,58 +50,6 @@ static long named_copy;           /* of which the name waits; 0: none */
 static char copy_name[PATH_MOST]; /* that name */
 static const char *too_old;       /* to go once the dump that is made is there; NULL: none */
 
-/* ---- the file's name ---- */
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* The option's pattern, filled in. A forked child whose pattern does not name the process would
- * overwrite its parent's file: the process is added. */
-static int fill_in_path(char *path, size_t size) {
-    struct mp_text text;
-    uint64_t pid = (uint64_t)mp_sys_getpid();
-    bool named = pid == (uint64_t)mp_about_first_pid();
-    char host[256];
-    mp_text_init(&text, path, size);
-    if (mp_options.dump[0] != '/')
-        mp_text_add(&text, "%s", directory);
-    for (const char *at = mp_options.dump; *at; at++) {
-        if (*at != '%' || !at[1]) {
-            mp_text_add(&text, "%c", *at);
-            continue;
-        }
-        switch (*++at) {
-        case 'p':
-            mp_text_add(&text, "%lu", pid);
-            named = true;
-            break;
-        case 'n':
-            mp_text_add(&text, "%u", dump_count);
-            break;
-        case 't':
-            mp_text_add(&text, "%lu", mp_sys_real_ns() / 1000000000);
-            break;
-        case 'e':
-            mp_text_add(&text, "%s", base_name(mp_modules_program()));
-            break;
-        case 'h':
-            mp_about_host(host, sizeof host);
-            mp_text_add(&text, "%s", host);
-            break;
-        case '%':
-            mp_text_add(&text, "%%");
-            break;
-        default: /* not ours: as it stands */
-            mp_text_add(&text, "%%%c", *at);
-        }
-    }
-    if (!named)
-        mp_text_add(&text, ".%lu", pid);
-    return text.room > 1 ? 0 : -ENAMETOOLONG;
-}
-
 /* ---- in the copy ---- */
 
 struct request {
@@ -109,7 +57,8 @@ struct request {
     const char *answer; /* or NULL */
     long pid, parent_pid;
     uint64_t real_ns, now_ns;
-    bool leaks;
+    bool leaks, waited_for;
+    int (*then)(int dump, const struct mp_leaks *leaks);
     struct mp_stopped stopped; /* for leaks: all threads */
     struct mp_roots_caller caller;
 };
@@ -127,8 +76,9 @@ static uint64_t wait_for_pause(const struct mp_stopped *stopped) {
     return *stopped->pause_ns;
 }
 
+static struct mp_leaks found;
+
 static int find_leaks(const struct request *request, struct mp_contents_leaks *leaks) {
-    static struct mp_leaks found;
     mp_sys_survive_faults();
     int error = mp_leaks_find(&found, &request->stopped, &request->caller);
     *leaks = (struct mp_contents_leaks){
@@ -141,12 +91,15 @@ static int find_leaks(const struct request *request, struct mp_contents_leaks *l
     return error;
 }
 
-static int write_file(const struct request *request) {
+/* *fd: of a dump that has no name. */
+static int write_file(const struct request *request, int *fd) {
     static struct memprof_dump_process process;
     struct mp_contents_leaks leaks;
     int error = request->leaks ? find_leaks(request, &leaks) : 0;
+    uint32_t sections = mp_contents_sections(request->leaks);
     if (!error)
-        error = mp_writer_open(request->path, mp_contents_sections(request->leaks));
+        error = request->then ? mp_writer_open_memory(sections, fd)
+                              : mp_writer_open(request->path, sections);
     if (error)
         return error;
     mp_about(&process, request->pid, mp_writer_text);
@@ -157,7 +110,7 @@ static int write_file(const struct request *request) {
     process.pause_ns = last_pause_ns;
     mp_contents_write(&process, request->pid, request->leaks ? &leaks : NULL);
     error = mp_writer_close();
-    if (!error)
+    if (!error && !request->then)
         drop_oldest(request->path);
     return error;
 }
@@ -181,10 +134,15 @@ static void give_answer(const struct request *request, int error) {
 }
 
 static _Noreturn void be_the_copy(const struct request *request) {
-    mp_sys_become_copy();
-    int error = write_file(request);
+    int fd = -1;
+    mp_sys_become_copy(request->then ? mp_say_descriptor() : -1, request->waited_for);
+    int error = write_file(request, &fd);
     if (request->answer)
         give_answer(request, error);
+    if (request->then && error)
+        mp_say("no search for leaks: %s", mp_say_reason(error));
+    else if (request->then)
+        error = -request->then(fd, &found);
     mp_sys_exit(-error);
 }
 
@@ -297,7 +255,8 @@ static bool is_live(uintptr_t address) {
 static long make_stopped_copy(struct request *request) {
     long copy;
     mp_told_forget(is_live);
-    int error = mp_stop_all(&request->stopped, copy_stopped, request, &copy);
+    int keep = request->then ? mp_say_descriptor() : -1;
+    int error = mp_stop_all(&request->stopped, keep, copy_stopped, request, &copy);
     if (!error && copy < 0) {
         int status;
         error = (int)copy;
@@ -363,7 +322,8 @@ int mp_dump_take_error(void) {
 }
 
 /* Under the lock. `frame`: what lies below it on this thread's stack is ours. */
-static int start_dump(const struct mp_dump_order *order, uintptr_t frame, long *copy) {
+static int start_dump(const struct mp_dump_order *order, bool waited_for, uintptr_t frame,
+                      long *copy) {
     const char *path = order->path;
     struct request request = {
         .path = path,
@@ -371,15 +331,18 @@ static int start_dump(const struct mp_dump_order *order, uintptr_t frame, long *
         .pid = mp_sys_getpid(),
         .parent_pid = mp_sys_getppid(),
         .leaks = order->leaks,
+        .waited_for = waited_for,
+        .then = order->then,
         .caller = {mp_sys_gettid(), frame},
     };
     int error = 0;
-    dump_count++;
     too_old = NULL;
-    if (!path) {
+    if (!order->then)
+        dump_count++;
+    if (!path && !order->then) {
         if (named_copy && kept_by == request.pid)
             note_end(named_copy, wait_for(named_copy));
-        error = fill_in_path(path_now, sizeof path_now);
+        error = mp_path_fill(mp_options.dump, dump_count, path_now, sizeof path_now);
         request.path = path_now;
         prepare_name(path_now, request.pid);
     }
@@ -389,7 +352,7 @@ static int start_dump(const struct mp_dump_order *order, uintptr_t frame, long *
         *copy = make_copy(&request);
         error = *copy < 0 ? (int)*copy : 0;
     }
-    if (!error && !path && kept) {
+    if (!error && !path && !order->then && kept) {
         named_copy = *copy;
         strcpy(copy_name, path_now);
     }
@@ -419,9 +382,20 @@ int mp_dump_write_sigsafe(const struct mp_dump_order *order) {
     if (!mp_about_has_started())
         return -EPERM;
     lock_dumps(&mask);
-    int error = start_dump(order, mp_arch_stack_pointer(), &copy);
+    int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
     return error ? error : wait_and_note(copy);
+}
+
+int mp_dump_run(const struct mp_dump_order *order, int *status) {
+    long copy = 0;
+    uint64_t mask;
+    SPILL_REGISTERS();
+    lock_dumps(&mask);
+    int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
+    unlock_dumps(&mask);
+    *status = error ? 0 : -wait_for(copy);
+    return error;
 }
 
 int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
@@ -430,9 +404,9 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
     SPILL_REGISTERS();
     mp_dump_reap_sigsafe();
     lock_dumps(&mask);
-    int error = start_dump(order, mp_arch_stack_pointer(), &copy);
+    int error = start_dump(order, false, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
-    if (!error && !note_copy(copy, order->answer != NULL))
+    if (!error && !note_copy(copy, order->answer || order->then))
         wait_and_note(copy); /* so many at once: one after the other then */
     return error;
 }
@@ -465,11 +439,4 @@ void mp_dump_after_fork(bool child) {
 void mp_dump_start(void) {
     if (mp_options.dump_keep > 0)
         kept = mp_record_alloc(mp_options.dump_keep * sizeof *kept);
-    char cwd[PATH_MOST];
-    long n = mp_options.dump[0] == '/' ? 0 : mp_sys_getcwd(cwd, sizeof cwd - 1);
-    if (n <= 1 || cwd[0] != '/')
-        return;
-    if (cwd[n - 2] != '/')
-        strcpy(cwd + n - 1, "/");
-    directory = mp_meta_copy(cwd);
 }

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "leak/leaks.h"
+
 /* At start-up: where dumps go is settled while the working directory is the one that the user sees.
  * Without this, none is written (-EPERM). */
 void mp_dump_start(void);
@@ -23,13 +25,19 @@ struct mp_dump_order {
     /* For one who asks from outside: a file in which the copy leaves its answer, a line "ok COPY
      * PATH" or "error COPY TEXT"; COPY: what is to be waited for until it has gone. */
     const char *answer;
+    /* In the copy: no file gets a name; this is called with the dump's descriptor, and what it
+     * returns is the copy's exit status. */
+    int (*then)(int dump, const struct mp_leaks *leaks);
     bool leaks; /* look for them, with all threads stopped for as long as the copying takes */
 };
 
 /* Writes a dump, and waits for its end. 0 or -errno. */
 int mp_dump_write_sigsafe(const struct mp_dump_order *order);
 
-/* The same without waiting. 0, or -errno when there is no copy. */
+/* With `then`: waits for the copy's exit status. 0, or -errno when there is no copy. */
+int mp_dump_run(const struct mp_dump_order *order, int *status);
+
+/* Writes one without waiting. 0, or -errno when there is no copy. */
 int mp_dump_begin_sigsafe(const struct mp_dump_order *order);
 
 /* Takes note of copies that have ended; true while there are others. */

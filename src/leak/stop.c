@@ -37,6 +37,7 @@ static struct {
     long (*work)(struct mp_stopped *stopped, void *context);
     void *context;
     long worked;
+    int keep; /* a descriptor */
     int error;
     uint64_t began_ns;
     char *stack;
@@ -268,7 +269,7 @@ NO_CANARY static int wait_for_rest(long copy) {
 
 NO_CANARY static int help(void *unused) {
     (void)unused;
-    mp_trace_close_all();
+    mp_sys_close_all_but(stop.keep);
     stop.began_ns = mp_sys_precise_ns();
     stop.error = stop_threads();
     stop.worked = stop.error ? 0 : stop.work(stop.stopped, stop.context);
@@ -312,13 +313,15 @@ static bool make_room(struct mp_stopped *stopped) {
     return stopped->threads && stop.stack && stopped->pause_ns;
 }
 
-int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
-                void *context, long *worked) {
+int mp_stop_all(struct mp_stopped *stopped, int keep,
+                long (*work)(struct mp_stopped *stopped, void *context), void *context,
+                long *worked) {
     int status;
     if (!mp_stop_helper_ended(&status, false))
         return -EBUSY;
     stop.process = mp_sys_getpid();
     stop.stopped = stopped;
+    stop.keep = keep;
     stop.work = work;
     stop.context = context;
     stop.asked = false;

@@ -41,13 +41,14 @@ struct mp_stopped {
 
 /* `work` runs in the helper while all others stand still; it may start a copy of the process, whose
  * number it returns for the helper to wait for when the threads go on; 0: none; -errno. It takes no
- * lock that a thread may hold.
+ * lock that a thread may hold. Of the process's descriptors the helper has `keep` alone; -1: none.
  *
  * 0 when it has run (whatever it returned is in *worked), or -errno: -EPERM where ptrace is not to
  * be had (a filter, a debugger, Yama, another user's rights), -EBUSY while the last helper waits.
  */
-int mp_stop_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
-                void *context, long *worked);
+int mp_stop_all(struct mp_stopped *stopped, int keep,
+                long (*work)(struct mp_stopped *stopped, void *context), void *context,
+                long *worked);
 
 /* The helper's number, until it has ended: then it waits for what it has started. */
 long mp_stop_helper(void);

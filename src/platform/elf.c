@@ -65,6 +65,14 @@ const void *mp_elf_find(const struct link_map *map, const char *name) {
 /* This object's own dynamic section: how it knows itself in the loader's list. */
 extern MP_HIDDEN ElfW(Dyn) _DYNAMIC[];
 
+const char *mp_elf_own_path(void) {
+    for (const struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+        if (map->l_ld == _DYNAMIC)
+            return map->l_name;
+    }
+    return "";
+}
+
 const void *mp_elf_find_next(const char *name) {
     bool past_us = false;
     for (const struct link_map *map = _r_debug.r_map; map; map = map->l_next) {

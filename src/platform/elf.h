@@ -9,6 +9,9 @@
  */
 const void *mp_elf_find(const struct link_map *map, const char *name);
 
+/* This object's own file; "" where the loader does not know it. */
+const char *mp_elf_own_path(void);
+
 /* The next definition in the loader's list after this object's, as RTLD_NEXT would find it. */
 const void *mp_elf_find_next(const char *name);
 

@@ -12,6 +12,7 @@ enum mp_numa { MP_NUMA_AUTO, MP_NUMA_OFF, MP_NUMA_INTERLEAVE };
 enum mp_check { MP_CHECK_FAST, MP_CHECK_FULL };
 enum mp_children { MP_CHILDREN_ON, MP_CHILDREN_OFF, MP_CHILDREN_OUT };
 enum mp_control { MP_CONTROL_AUTO, MP_CONTROL_THREAD, MP_CONTROL_OFF };
+enum mp_leak_search { MP_LEAKS_OFF, MP_LEAKS_EXIT };
 enum mp_misuse { MP_MISUSE_ABORT, MP_MISUSE_REPORT };
 
 #define MP_TIME_OFF    UINT64_MAX

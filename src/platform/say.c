@@ -122,6 +122,14 @@ void mp_say_to(int fd, const char *path) {
     say_path = path;
 }
 
+int mp_say_descriptor(void) {
+    return say_path ? -1 : say_fd;
+}
+
+int mp_say_open(void) {
+    return say_path ? (int)mp_sys_open(say_path, O_WRONLY | O_CREAT | O_APPEND, 0600) : say_fd;
+}
+
 /* Beyond the limit of files a write would not only fail, but raise SIGXFSZ, which ends programs. By
  * its size: where the next write to it goes is its end, mostly. */
 static bool has_room(int fd, size_t size) {

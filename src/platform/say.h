@@ -33,5 +33,9 @@ const char *mp_say_reason(int error);
 /* Where mp_say writes: a descriptor (2 at first), -1 for nowhere, or a path that is opened for each
  * line, so that no descriptor stays open. The path must stay valid. */
 void mp_say_to(int fd, const char *path);
+/* The descriptor that lines go to; -1: they go to a file that is opened each time, or nowhere. */
+int mp_say_descriptor(void);
+/* The same, with the file opened; -1: nowhere. */
+int mp_say_open(void);
 
 #endif

@@ -223,22 +223,56 @@ int mp_sys_has_process(long pid) {
     return mp_arch_syscall(SYS_kill, pid, 0, 0, 0, 0, 0) != -ESRCH;
 }
 
-void mp_sys_become_copy(void) {
+void mp_sys_close_all_but(int fd) {
+    long below = 0, above = UINT32_MAX;
+    if (fd > 0)
+        below = mp_arch_syscall(SYS_close_range, 0, fd - 1, 0, 0, 0, 0);
+    if (below == 0)
+        below = mp_arch_syscall(SYS_close_range, fd + 1, above, 0, 0, 0, 0);
+    for (int other = 0; below != 0 && other < 65536; other++) { /* before Linux 5.9 */
+        if (other != fd)
+            mp_sys_close(other);
+    }
+}
+
+static long umask_before;
+
+void mp_sys_become_copy(int keep, bool waited_for) {
     static const struct rlimit none = {0, 0};
     static const struct sched_param idle = {0};
-    if (mp_arch_syscall(SYS_close_range, 0, (long)UINT32_MAX, 0, 0, 0, 0) != 0) {
-        for (int fd = 0; fd < 65536; fd++)
-            mp_sys_close(fd);
-    }
-    mp_arch_syscall(SYS_umask, 0, 0, 0, 0, 0, 0);
+    mp_sys_close_all_but(keep);
+    umask_before = mp_arch_syscall(SYS_umask, 0, 0, 0, 0, 0, 0);
     mp_arch_syscall(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0, 0, 0);
-    mp_arch_syscall(SYS_sched_setscheduler, 0, SCHED_IDLE, (long)&idle, 0, 0, 0);
+    if (!waited_for)
+        mp_arch_syscall(SYS_sched_setscheduler, 0, SCHED_IDLE, (long)&idle, 0, 0, 0);
     /* Whoever runs out of memory now, it is not the program that shall pay. */
     long fd = mp_sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
     if (fd >= 0) {
         mp_sys_write((int)fd, "1000", 4);
         mp_sys_close((int)fd);
     }
+}
+
+void mp_sys_become(const char *path, const char *const *arguments, const char *const *environment,
+                   int out) {
+    const uint64_t nothing = 0;
+    for (int fd = 1; fd <= 2 && out >= 0; fd++) {
+        if (fd != out)
+            mp_arch_syscall(SYS_dup3, out, fd, 0, 0, 0, 0);
+    }
+    mp_arch_syscall(SYS_umask, umask_before, 0, 0, 0, 0, 0);
+    mp_arch_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&nothing, 0, sizeof nothing, 0, 0);
+    mp_arch_syscall(SYS_execve, (long)path, (long)arguments, (long)environment, 0, 0, 0);
+}
+
+long mp_sys_memory_file(const char *name) {
+    MP_FAULT("memfd_create");
+    long fd = mp_arch_syscall(SYS_memfd_create, (long)name, 0, 0, 0, 0, 0);
+    if (fd < 0 || fd > 2)
+        return fd;
+    long above = mp_arch_syscall(SYS_fcntl, fd, F_DUPFD, 3, 0, 0, 0);
+    mp_sys_close((int)fd);
+    return above;
 }
 
 /* What the kernel's rt_sigaction takes. */

@@ -98,10 +98,18 @@ int mp_sys_mincore(uintptr_t start, size_t size, unsigned char *pages);
 long mp_sys_entries(int fd, void *buffer, size_t size);
 /* Is there a process of that number? */
 int mp_sys_has_process(long pid);
-/* From here on the copy holds nothing that matters to others: descriptors, a core file, time that
- * the program wants. Its files have the mode that they are made with, whatever the program's umask.
- */
-void mp_sys_become_copy(void);
+/* Closes all descriptors but one; -1: none stays. */
+void mp_sys_close_all_but(int fd);
+/* From here on the copy holds nothing that matters to others: descriptors but one, a core file,
+ * time that the program wants, unless somebody waits for it. Its files have the mode that they are
+ * made with, whatever the program's umask. */
+void mp_sys_become_copy(int keep, bool waited_for);
+/* The copy runs another program, with `out` as its standard output and error, if it is not
+ * negative, no signal blocked, and the descriptors that there are. Returns when it cannot. */
+void mp_sys_become(const char *path, const char *const *arguments, const char *const *environment,
+                   int out);
+/* A file without a name; a descriptor above those that have a meaning, or -errno. */
+long mp_sys_memory_file(const char *name);
 /* The copy reads memory wherever the program may have any. What it has protected is made readable;
  * what cannot be read (a file that has become shorter) reads zero. In the copy alone. */
 void mp_sys_survive_faults(void);

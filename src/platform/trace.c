@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -32,14 +31,6 @@ long mp_trace_start(int (*work)(void *context), void *stack_end, void *context) 
     mp_sys_unblock(&mask);
     errno = kept;
     return result;
-}
-
-void mp_trace_close_all(void) {
-    if (mp_arch_syscall(SYS_close_range, 0, ~0u, 0, 0, 0, 0) == 0)
-        return;
-    uint64_t most = mp_sys_limit(RLIMIT_NOFILE); /* before Linux 5.9 */
-    for (uint64_t fd = 0; fd < most && fd < 65536; fd++)
-        mp_sys_close((int)fd);
 }
 
 static int trace(int request, long thread, uintptr_t address, uintptr_t data) {

@@ -15,9 +15,6 @@
  * that. All signals are blocked in it. Its number, or -errno. */
 long mp_trace_start(int (*work)(void *context), void *stack_end, void *context);
 
-/* Closes all descriptors. */
-void mp_trace_close_all(void);
-
 int mp_trace_seize(long thread);
 int mp_trace_interrupt(long thread);
 /* `signal` is delivered to it then; 0: none. */

@@ -8,7 +8,9 @@
 
 #include "control/dump.h"
 #include "control/listener.h"
+#include "control/path.h"
 #include "control/regular.h"
+#include "control/report.h"
 #include "control/request.h"
 #include "heap/arena.h"
 #include "heap/elsewhere.h"
@@ -43,6 +45,9 @@ static void profile_nothing(void) {
     mp_options.rate = 0;
     mp_options.dump_exit = false;
     mp_options.dump_period = mp_options.dump_growth = 0;
+    mp_options.leaks = MP_LEAKS_OFF;
+    mp_options.report = "";
+    mp_report_stop();
 }
 
 /* ---- fork ---- */
@@ -189,7 +194,9 @@ __attribute__((constructor(101))) static void start(void) {
             mp_hooks.tick = tick;
         mp_about_start();
         mp_roots_except((uintptr_t)__ehdr_start, (uintptr_t)_end);
+        mp_path_start();
         mp_dump_start();
+        mp_report_start();
         mp_sampler_start();
         mp_box_start(getenv("XDG_RUNTIME_DIR"));
         mp_request_start();

@@ -107,21 +107,11 @@ static int may_replace(const char *path) {
     return error == -EINVAL ? -EEXIST : error;
 }
 
-int mp_writer_open(const char *path, uint32_t sections) {
-    static const struct start zeroes;
+static int begin(uint32_t sections) {
     memset(&writer, 0, sizeof writer);
-    if (strlen(path) >= PATH_MOST)
-        return -ENAMETOOLONG;
     if (sections > SECTIONS)
         return -EINVAL;
-    int error = may_replace(path);
-    if (error)
-        return error;
     writer.planned = sections;
-    struct mp_text name;
-    mp_text_init(&name, writer.temporary, sizeof writer.temporary);
-    mp_text_add(&name, "%s.%lu.tmp", path, (uint64_t)mp_sys_getpid());
-    writer.path = path;
     writer.buffer = mp_record_alloc(BUFFER);
     writer.text_room = TEXTS_FIRST;
     writer.texts = mp_record_alloc(writer.text_room);
@@ -129,14 +119,41 @@ int mp_writer_open(const char *path, uint32_t sections) {
         return -ENOMEM;
     writer.text_size = 1; /* at 0 the empty text */
     make_crc_table();
+    return 0;
+}
+
+static void begin_file(int fd) {
+    static const struct start zeroes;
+    writer.fd = fd;
+    put(&zeroes, start_size(writer.planned));
+}
+
+int mp_writer_open_memory(uint32_t sections, int *fd) {
+    int error = begin(sections);
+    *fd = error ? -1 : (int)mp_sys_memory_file("memprof");
+    if (*fd < 0)
+        return error ? error : *fd;
+    begin_file(*fd);
+    return 0;
+}
+
+int mp_writer_open(const char *path, uint32_t sections) {
+    int error = strlen(path) < PATH_MOST ? begin(sections) : -ENAMETOOLONG;
+    if (!error)
+        error = may_replace(path);
+    if (error)
+        return error;
+    struct mp_text name;
+    mp_text_init(&name, writer.temporary, sizeof writer.temporary);
+    mp_text_add(&name, "%s.%lu.tmp", path, (uint64_t)mp_sys_getpid());
+    writer.path = path;
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY;
     long fd = mp_sys_open(writer.temporary, flags, 0600);
     if (fd == -EEXIST && mp_sys_unlink(writer.temporary) == 0) /* left by one that was killed */
         fd = mp_sys_open(writer.temporary, flags, 0600);
     if (fd < 0)
         return (int)fd;
-    writer.fd = (int)fd;
-    put(&zeroes, start_size(sections));
+    begin_file((int)fd);
     return 0;
 }
 
@@ -217,6 +234,16 @@ static void write_header(void) {
         fail(n < 0 ? (int)n : -EIO);
 }
 
+static void name_file(void) {
+    int closed = mp_sys_close(writer.fd);
+    if (closed)
+        fail(closed);
+    if (!writer.error)
+        fail(mp_sys_rename(writer.temporary, writer.path));
+    if (writer.error)
+        mp_sys_unlink(writer.temporary);
+}
+
 int mp_writer_close(void) {
     mp_writer_begin(MEMPROF_DUMP_STRINGS, 1);
     mp_writer_add(writer.texts, writer.text_size);
@@ -226,13 +253,8 @@ int mp_writer_close(void) {
         fail(-EINVAL); /* a mistake of ours: there would be a gap */
     if (!writer.error)
         write_header();
-    int closed = mp_sys_close(writer.fd);
-    if (closed)
-        fail(closed);
-    if (!writer.error)
-        fail(mp_sys_rename(writer.temporary, writer.path));
-    if (writer.error)
-        mp_sys_unlink(writer.temporary);
+    if (writer.path)
+        name_file();
     mp_record_free(writer.buffer, BUFFER);
     mp_record_free(writer.texts, writer.text_room);
     return writer.error;

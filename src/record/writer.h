@@ -14,6 +14,9 @@
  * STRINGS included. 0 or -errno. */
 int mp_writer_open(const char *path, uint32_t sections);
 
+/* The same in memory: no file has a name then, and the close leaves the descriptor, *fd. */
+int mp_writer_open_memory(uint32_t sections, int *fd);
+
 void mp_writer_begin(enum memprof_dump_kind kind, uint32_t record_size);
 /* A record, or part of one, of the section begun. */
 void mp_writer_add(const void *bytes, size_t size);

@@ -83,7 +83,7 @@ START_TEST(all_threads_stand_still_and_go_on) {
     int status = 0;
     start_threads(count_on);
     for (int round = 0; round < 10; round++) {
-        ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+        ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), 0);
         ck_assert_uint_eq(sums[0], sums[1]);
         ck_assert_uint_eq(stopped.count, THREADS + 1);
         ck_assert_uint_eq(stopped.missed, 0);
@@ -145,7 +145,7 @@ START_TEST(registers_are_those_of_each_thread) {
     ck_assert_int_eq(pthread_create(&thread, NULL, hold, NULL), 0);
     while (!held)
         sched_yield();
-    ck_assert_int_eq(mp_stop_all(&stopped, note_holder, &found, &worked), 0);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, note_holder, &found, &worked), 0);
     ck_assert(found);
     mp_stop_forget(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
@@ -202,11 +202,11 @@ START_TEST(a_copy_is_of_one_moment_and_the_threads_do_not_wait_for_it) {
     start_threads(count_pairs);
     for (int round = 0; round < 10; round++) {
         *copy_may_end = false;
-        ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), 0);
+        ck_assert_int_eq(mp_stop_all(&stopped, -1, copy_and_check, NULL, &worked), 0);
         ck_assert_int_gt(worked, 0);
         uint64_t before = sum_of_pairs();
         ck_assert(!mp_stop_helper_ended(&status, false));
-        ck_assert_int_eq(mp_stop_all(&stopped, copy_and_check, NULL, &worked), -EBUSY);
+        ck_assert_int_eq(mp_stop_all(&stopped, -1, copy_and_check, NULL, &worked), -EBUSY);
         wait_for_more(sum_of_pairs, before);
         *copy_may_end = true;
         ck_assert(mp_stop_helper_ended(&status, true));
@@ -243,7 +243,7 @@ START_TEST(threads_may_come_and_go_meanwhile) {
     int status, good = 0;
     start_threads(start_others);
     for (int round = 0; round < (unit_full() ? 300 : 50); round++) {
-        int result = mp_stop_all(&stopped, stand_still, sums, &worked);
+        int result = mp_stop_all(&stopped, -1, stand_still, sums, &worked);
         must(result == 0 || result == -EAGAIN);
         good += result == 0;
         must(result || sums[0] == sums[1]);
@@ -293,7 +293,7 @@ START_TEST(a_thread_that_cannot_stop_is_missed_and_goes_on) {
     ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_child, NULL), 0);
     while (!waits || !cannot_stop(waits))
         sched_yield();
-    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), 0);
     ck_assert_uint_eq(sums[0], sums[1]);
     ck_assert_uint_eq(stopped.missed, 1);
     mp_stop_forget(&stopped);
@@ -324,7 +324,7 @@ START_TEST(no_signal_is_lost_and_none_is_made) {
         /* Each thread has one at a time, so that none falls into another. */
         for (int i = 0; i < THREADS; i++, sent++)
             pthread_kill(threads[i], SIGUSR1);
-        ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), 0);
+        ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), 0);
         ck_assert_uint_eq(sums[0], sums[1]);
         mp_stop_forget(&stopped);
         ck_assert(mp_stop_helper_ended(&status, true));
@@ -356,7 +356,7 @@ static void refused(int error) {
     long worked;
     int status;
     start_threads(count_on);
-    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), -error);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), -error);
     ck_assert_uint_eq(sums[0], 3);
     mp_stop_forget(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
@@ -375,7 +375,7 @@ START_TEST(where_no_process_can_be_made_nothing_is_done) {
     struct mp_stopped stopped;
     long worked;
     forbid(SYS_clone, EAGAIN);
-    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, NULL, &worked), -EAGAIN);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, NULL, &worked), -EAGAIN);
     ck_assert_ptr_null(stopped.threads);
 }
 END_TEST
@@ -396,7 +396,7 @@ START_TEST(where_a_debugger_is_attached_nothing_is_done) {
     }
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
     ck_assert_int_eq(byte, 1);
-    ck_assert_int_eq(mp_stop_all(&stopped, stand_still, sums, &worked), -EPERM);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), -EPERM);
     ck_assert_uint_eq(sums[0], 3);
     mp_stop_forget(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));

@@ -47,6 +47,13 @@ void suppressions_free(struct suppressions *suppressions) {
     *suppressions = (struct suppressions){0};
 }
 
+bool suppressions_were_used(const struct suppressions *suppressions) {
+    bool used = false;
+    for (size_t i = 0; i < suppressions->count; i++)
+        used |= suppressions->list[i].objects > 0;
+    return used;
+}
+
 /* The piece up to the next star at its first place from `name` on; NULL: it is nowhere. `at_end`:
  * it must be the name's end. */
 static const char *find_piece(const char *name, const char *piece, size_t length, bool at_start,

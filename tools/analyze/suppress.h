@@ -28,6 +28,9 @@ const struct suppression *suppressions_match(struct suppressions *suppressions,
                                              const struct frame_list *frames, double bytes,
                                              double objects);
 
+/* Has any of them let something pass? */
+bool suppressions_were_used(const struct suppressions *suppressions);
+
 /* Does a pattern fit a name? */
 bool suppression_fits(const char *pattern, const char *name);
 

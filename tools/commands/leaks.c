@@ -17,6 +17,7 @@ static const char help[] =
     "  --json                 as JSON\n"
     "  --suppressions FILE    lines leak:PATTERN, as LeakSanitizer has them; may be given again\n"
     "  --min-bytes N          leave out stacks with less; N with k, m or g\n"
+    "  --quiet                say nothing where there are none\n"
     "  -o, --output FILE      write there\n"
     "  --help                 show this\n"
     "\n"
@@ -27,6 +28,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
     {"suppressions", required_argument, NULL, 's'},
     {"min-bytes", required_argument, NULL, 'm'},
+    {"quiet", no_argument, NULL, 'q'},
     {"output", required_argument, NULL, 'o'},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -51,6 +53,9 @@ int leaks_parse(int argc, char **argv, struct leaks_options *options, struct too
         case 'm':
             if (!tool_parse_size(optarg, &options->min_bytes))
                 return tool_fail(error, "--min-bytes %s: it is a number, with k, m or g", optarg);
+            break;
+        case 'q':
+            options->quiet = true;
             break;
         case 'o':
             options->output = optarg;
@@ -93,7 +98,8 @@ static int find(const struct dump *dump, const struct leaks_options *options,
     if (result == 0)
         result = leaks_find(&leaks, dump, &suppressions, options->min_bytes, error);
     if (result == 0) {
-        result = print(&leaks, &suppressions, options, error);
+        if (leaks.found || !options->quiet || suppressions_were_used(&suppressions))
+            result = print(&leaks, &suppressions, options, error);
         if (result == 0)
             result = leaks.found > 0;
         leaks_free(&leaks);

@@ -11,7 +11,7 @@
 #define LEAKS_SUPPRESSIONS 8
 
 struct leaks_options {
-    bool json, help;
+    bool json, quiet, help;
     const char *output;                           /* NULL: the standard output */
     const char *suppressions[LEAKS_SUPPRESSIONS]; /* files */
     size_t suppressions_count;
