@@ -8,10 +8,13 @@
 
 #include "control/headroom.h"
 #include "control/path.h"
+#include "control/request.h"
 #include "heap/arena.h"
 #include "heap/census.h"
 #include "heap/thread.h"
 #include "leak/leaks.h"
+#include "leak/park.h"
+#include "leak/stop.h"
 #include "leak/told.h"
 #include "platform/arch.h"
 #include "platform/lock.h"
@@ -58,6 +61,7 @@ struct request {
     long pid, parent_pid;
     uint64_t real_ns, now_ns;
     bool leaks, waited_for;
+    enum memprof_dump_world world;
     int (*then)(int dump, const struct mp_leaks *leaks);
     struct mp_stopped stopped; /* for leaks: all threads */
     struct mp_roots_caller caller;
@@ -83,7 +87,7 @@ static int find_leaks(const struct request *request, struct mp_contents_leaks *l
     int error = mp_leaks_find(&found, &request->stopped, &request->caller);
     *leaks = (struct mp_contents_leaks){
         .found = &found,
-        .world = MEMPROF_WORLD_PTRACE,
+        .world = request->world,
         .threads = request->stopped.count,
         .threads_missed = request->stopped.missed,
         .pause_ns = error ? 0 : wait_for_pause(&request->stopped),
@@ -118,9 +122,9 @@ static int write_file(const struct request *request, int *fd) {
 static void give_answer(const struct request *request, int error) {
     static char line[PATH_MOST + 128];
     struct mp_text text;
-    uint64_t copy = request->leaks && mp_sys_getpid() != request->pid
-                        ? (uint64_t)mp_sys_getppid() /* the helper, which ends after it */
-                        : (uint64_t)mp_sys_getpid();
+    uint64_t copy = (uint64_t)mp_sys_getpid();
+    if (request->world == MEMPROF_WORLD_PTRACE && mp_sys_getpid() != request->pid)
+        copy = (uint64_t)mp_sys_getppid(); /* the helper, which ends after it */
     mp_text_init(&text, line, sizeof line);
     if (error)
         mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_say_reason(error));
@@ -254,16 +258,35 @@ static bool is_live(uintptr_t address) {
  * copy. */
 static long make_stopped_copy(struct request *request) {
     long copy;
-    mp_told_forget(is_live);
     int keep = request->then ? mp_say_descriptor() : -1;
+    request->world = MEMPROF_WORLD_PTRACE;
     int error = mp_stop_all(&request->stopped, keep, copy_stopped, request, &copy);
     if (!error && copy < 0) {
         int status;
         error = (int)copy;
         mp_stop_helper_ended(&status, true);
     }
-    mp_stop_forget(&request->stopped);
+    mp_threads_end(&request->stopped);
     return error ? error : mp_stop_helper();
+}
+
+/* The same, where ptrace is refused: a filter, a debugger, a process that has changed its user. */
+static long make_parked_copy(struct request *request) {
+    long copy;
+    int signal = mp_request_signal();
+    request->world = MEMPROF_WORLD_SIGNAL;
+    int error =
+        signal ? mp_park_all(&request->stopped, signal, copy_stopped, request, &copy) : -EPERM;
+    mp_threads_end(&request->stopped);
+    return error ? error : copy;
+}
+
+static long make_copy_for_leaks(struct request *request) {
+    mp_told_forget(is_live);
+    long copy = make_stopped_copy(request);
+    if (copy == -EPERM || copy == -EACCES || copy == -ENOSYS)
+        copy = make_parked_copy(request);
+    return copy;
 }
 
 /* The pid of what is to be waited for, or -errno. */
@@ -272,7 +295,7 @@ static long make_copy(struct request *request) {
     mp_sampler_before_fork();
     uint64_t before_ns = mp_sys_precise_ns();
     mp_gate_close();
-    long copy = request->leaks ? make_stopped_copy(request) : copy_now(request);
+    long copy = request->leaks ? make_copy_for_leaks(request) : copy_now(request);
     mp_gate_open(false);
     last_pause_ns = mp_sys_precise_ns() - before_ns;
     mp_sampler_after_fork(false);

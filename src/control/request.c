@@ -9,6 +9,7 @@
 
 #include "control/dump.h"
 #include "heap/hooks.h"
+#include "leak/park.h"
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
@@ -132,9 +133,14 @@ void mp_request_asked(void) {
     }
 }
 
+static int signal_number; /* 0: none is ours */
+
 static void on_signal(int number, siginfo_t *info, void *context) {
     (void)number;
-    (void)context;
+    if (info->si_code == SI_QUEUE && info->si_value.sival_int == MP_PARK_VALUE) {
+        mp_park_here_sigsafe(info, context);
+        return;
+    }
     if (info->si_code != SI_QUEUE || info->si_value.sival_int != MEMPROF_REQUEST_VALUE)
         return; /* not from our command */
     if (mp_dump_can_start_sigsafe())
@@ -162,5 +168,9 @@ void mp_request_start(void) {
             mp_say("signal %d is taken: requests by signal are off", number);
         return;
     }
-    sigaction(number, &action, NULL);
+    signal_number = sigaction(number, &action, NULL) == 0 ? number : 0;
+}
+
+int mp_request_signal(void) {
+    return signal_number && mp_sys_handles(signal_number, on_signal) ? signal_number : 0;
 }

@@ -14,6 +14,9 @@
 /* Catches the signal, if the options say so and nobody else does. */
 void mp_request_start(void);
 
+/* The signal, as long as its handler is ours; 0: none is. Threads are parked by it, too. */
+int mp_request_signal(void);
+
 /* For mp_hooks.tick: has somebody counted up the word in the black box? */
 void mp_request_tick(void);
 

@@ -1,24 +1,17 @@
 #include "leak/stop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "platform/own.h"
-#include "platform/say.h"
 #include "platform/sys.h"
 #include "record/memory.h"
 
-#define OS_PAGE      ((size_t)4096)
-#define STACK_SIZE   ((size_t)64 << 10)
-#define STOP_MS      200u  /* for a thread that waits in the kernel to stop */
-#define TURN_MS      2000u /* for one that can, as soon as a busy machine gives it a turn */
-#define PASSES_MOST  64u   /* over the list of threads: some start others while they are stopped */
-#define THREADS_MORE 64u   /* than there were, may come meanwhile */
+#define STACK_SIZE  ((size_t)64 << 10)
+#define STOP_MS     200u  /* for a thread that waits in the kernel to stop */
+#define TURN_MS     2000u /* for one that can, as soon as a busy machine gives it a turn */
+#define PASSES_MOST 64u   /* over the list of threads: some start others while they are stopped */
 
 #define STOPPED_BY_EVENT 128 /* PTRACE_EVENT_STOP: no signal is being delivered */
 
@@ -58,54 +51,12 @@ static enum phase wait_while(enum phase phase) {
     return (enum phase)now;
 }
 
-/* ---- the list ---- */
-
-struct entry { /* struct linux_dirent64 */
-    uint64_t inode, next;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
-
-static long number_in(const char *text) {
-    long number = 0;
-    for (; *text >= '0' && *text <= '9'; text++)
-        number = number * 10 + (*text - '0');
-    return *text ? 0 : number;
-}
-
-static struct mp_stopped_thread *find(long id) {
-    for (uint32_t i = 0; i < stop.stopped->count; i++) {
-        if (stop.stopped->threads[i].id == id)
-            return &stop.stopped->threads[i];
-    }
-    return NULL;
-}
-
-static long open_list(void) {
-    char path[48];
-    struct mp_text text;
-    mp_text_init(&text, path, sizeof path);
-    mp_text_add(&text, "/proc/%lu/task", (uint64_t)stop.process);
-    return mp_sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-}
-
-/* 'Z' of one that has ended and is still listed: a main thread is, until the others have. */
-static char state_of(long thread) {
-    char path[64], line[512];
-    struct mp_text text;
-    mp_text_init(&text, path, sizeof path);
-    mp_text_add(&text, "/proc/%lu/task/%lu/stat", (uint64_t)stop.process, (uint64_t)thread);
-    long fd = mp_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
-    long n = fd < 0 ? 0 : mp_sys_read((int)fd, line, sizeof line - 1);
-    if (fd >= 0)
-        mp_sys_close((int)fd);
-    line[n > 0 ? n : 0] = '\0';
-    const char *end = strrchr(line, ')');
-    return end && end[1] == ' ' ? end[2] : 'Z';
-}
-
 /* ---- stopping ---- */
+
+static char state_of(long thread) {
+    struct mp_thread_status status;
+    return mp_threads_status(stop.process, thread, &status) ? status.state : 'Z';
+}
 
 static int seize(long thread) {
     int result = mp_trace_seize(thread);
@@ -120,9 +71,10 @@ static int seize(long thread) {
 }
 
 /* 1: one that was not known; 0; -errno. */
-static int take_thread(long id) {
+static int take_thread(long id, void *unused) {
     struct mp_stopped *stopped = stop.stopped;
-    if (id == 0 || find(id))
+    (void)unused;
+    if (mp_threads_find(stopped, id))
         return 0;
     if (stopped->count == stopped->room)
         return -ENOBUFS;
@@ -136,28 +88,9 @@ static int take_thread(long id) {
     return 1;
 }
 
-/* How many there were that were not known; -errno. */
-static int take_threads(void) {
-    char buffer[4096] __attribute__((aligned(8)));
-    long fd = open_list(), n;
-    int fresh = 0, result = 0;
-    if (fd < 0)
-        return (int)fd;
-    while (result >= 0 && (n = mp_sys_entries((int)fd, buffer, sizeof buffer)) > 0) {
-        for (long at = 0; at < n && result >= 0;) {
-            const struct entry *entry = (const struct entry *)(const void *)&buffer[at];
-            result = take_thread(number_in(entry->name));
-            fresh += result > 0;
-            at += entry->size;
-        }
-    }
-    mp_sys_close((int)fd);
-    return result < 0 ? result : fresh;
-}
-
 /* A number as wait4 gives it, with what has become of the thread. */
 static void note_stop(long id, int status) {
-    struct mp_stopped_thread *thread = find(id);
+    struct mp_stopped_thread *thread = mp_threads_find(stop.stopped, id);
     if (!thread)
         return;
     if (!WIFSTOPPED(status)) { /* it has ended */
@@ -219,7 +152,7 @@ static int stop_threads(void) {
     for (unsigned pass = 0; fresh > 0; pass++) {
         if (pass == PASSES_MOST)
             return -EAGAIN;
-        fresh = take_threads();
+        fresh = mp_threads_each(stop.process, take_thread, NULL);
         if (fresh < 0)
             return fresh;
         wait_for_stops(began_ms);
@@ -282,37 +215,6 @@ NO_CANARY static int help(void *unused) {
 
 /* ---- the caller ---- */
 
-static uint32_t count_threads(void) {
-    char buffer[4096] __attribute__((aligned(8)));
-    long fd = open_list(), n;
-    uint32_t count = 0;
-    while (fd >= 0 && (n = mp_sys_entries((int)fd, buffer, sizeof buffer)) > 0) {
-        for (long at = 0; at < n; count++)
-            at += ((const struct entry *)(const void *)&buffer[at])->size;
-    }
-    if (fd >= 0)
-        mp_sys_close((int)fd);
-    return count;
-}
-
-static void *share_page(void) {
-    uintptr_t got =
-        mp_sys_mmap(0, OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (mp_sys_failed(got))
-        return NULL;
-    mp_own_add(got, OS_PAGE);
-    return (void *)got;
-}
-
-static bool make_room(struct mp_stopped *stopped) {
-    *stopped = (struct mp_stopped){.room = count_threads() * 2 + THREADS_MORE};
-    stopped->threads = mp_record_alloc(stopped->room * sizeof *stopped->threads);
-    if (!stop.stack)
-        stop.stack = mp_record_alloc(STACK_SIZE);
-    stopped->pause_ns = share_page();
-    return stopped->threads && stop.stack && stopped->pause_ns;
-}
-
 int mp_stop_all(struct mp_stopped *stopped, int keep,
                 long (*work)(struct mp_stopped *stopped, void *context), void *context,
                 long *worked) {
@@ -326,15 +228,17 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
     stop.context = context;
     stop.asked = false;
     atomic_store_explicit(&stop.phase, AT_WORK, memory_order_relaxed);
-    if (!make_room(stopped)) {
-        mp_stop_forget(stopped);
+    if (!stop.stack)
+        stop.stack = mp_record_alloc(STACK_SIZE);
+    if (!stop.stack || !mp_threads_begin(stopped, stop.process)) {
+        mp_threads_end(stopped);
         return -ENOMEM;
     }
     stop.helper = mp_trace_start(help, stop.stack + STACK_SIZE, NULL);
     if (stop.helper < 0) {
         int error = (int)stop.helper;
         stop.helper = 0;
-        mp_stop_forget(stopped);
+        mp_threads_end(stopped);
         return error;
     }
     if (wait_while(AT_WORK) == WANTS_PERMISSION) {
@@ -345,17 +249,6 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
     }
     *worked = stop.worked;
     return stop.error;
-}
-
-void mp_stop_forget(struct mp_stopped *stopped) {
-    if (stopped->threads)
-        mp_record_free(stopped->threads, stopped->room * sizeof *stopped->threads);
-    stopped->threads = NULL;
-    if (stopped->pause_ns) {
-        mp_own_remove((uintptr_t)stopped->pause_ns);
-        mp_sys_munmap((uintptr_t)stopped->pause_ns, OS_PAGE);
-    }
-    stopped->pause_ns = NULL;
 }
 
 long mp_stop_helper(void) {

@@ -16,28 +16,9 @@
 #ifndef MP_LEAK_STOP_H
 #define MP_LEAK_STOP_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 
-#include "platform/trace.h"
-
-struct mp_stopped_thread {
-    long id;
-    uint64_t sp, tp;
-    uint64_t registers[MP_TRACE_REGISTERS];
-    uint32_t register_count; /* 0: it was missed */
-    int signal;              /* was being delivered: it gets that when it goes on */
-    bool stopped;
-};
-
-struct mp_stopped {
-    struct mp_stopped_thread *threads; /* all of the process */
-    uint32_t count, room;
-    uint32_t missed;
-    /* From the first thread's stop until all went on; 0 before. A copy sees it, too. */
-    _Atomic(uint64_t) *pause_ns;
-};
+#include "leak/threads.h"
 
 /* `work` runs in the helper while all others stand still; it may start a copy of the process, whose
  * number it returns for the helper to wait for when the threads go on; 0: none; -errno. It takes no
@@ -52,9 +33,6 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
 
 /* The helper's number, until it has ended: then it waits for what it has started. */
 long mp_stop_helper(void);
-
-/* When the result is not needed any more. */
-void mp_stop_forget(struct mp_stopped *stopped);
 
 /* Has the helper ended, which is when what it waited for has? `status`: of that. */
 bool mp_stop_helper_ended(int *status, bool hang);

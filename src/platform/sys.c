@@ -312,6 +312,24 @@ static void survive(int number, siginfo_t *info, void *context) {
         mp_sys_exit(EFAULT);
 }
 
+bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context)) {
+    struct action action;
+    return mp_arch_syscall(SYS_rt_sigaction, signal, 0, (long)&action, sizeof action.mask, 0, 0) ==
+               0 &&
+           action.handler == handler;
+}
+
+int mp_sys_signal_thread(long thread, int signal, int value) {
+    siginfo_t info = {.si_code = SI_QUEUE};
+    MP_FAULT("rt_tgsigqueueinfo");
+    info.si_signo = signal;
+    info.si_pid = (pid_t)mp_sys_getpid();
+    info.si_uid = mp_sys_getuid();
+    info.si_value.sival_int = value;
+    return (int)mp_arch_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread, signal, (long)&info, 0,
+                                0);
+}
+
 void mp_sys_survive_faults(void) {
     const struct action action = {
         .handler = survive,

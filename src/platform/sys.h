@@ -5,6 +5,7 @@
 #ifndef MP_PLATFORM_SYS_H
 #define MP_PLATFORM_SYS_H
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,6 +70,10 @@ extern _Atomic(bool) mp_sys_confined;
  * wait4 with __WCLONE sees it. No fork handler runs. 0 in the copy. */
 long mp_sys_copy(void);
 long mp_sys_wait_copy(long pid, int *status, int flags);
+/* A real-time signal, with a value, to a thread of this process. 0 or -errno. */
+int mp_sys_signal_thread(long thread, int signal, int value);
+/* Is this function what the process does at that signal? */
+bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context));
 /* Blocks every signal; the mask before is for mp_sys_unblock. */
 void mp_sys_block_all(uint64_t *before);
 void mp_sys_unblock(const uint64_t *before);

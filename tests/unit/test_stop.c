@@ -90,7 +90,7 @@ START_TEST(all_threads_stand_still_and_go_on) {
         ck_assert_uint_ge(*stopped.pause_ns, 30000000);
         for (uint32_t i = 0; i < stopped.count; i++)
             ck_assert(stopped.threads[i].register_count > 0 && stopped.threads[i].sp);
-        mp_stop_forget(&stopped);
+        mp_threads_end(&stopped);
         ck_assert(mp_stop_helper_ended(&status, true));
         wait_for_more(sum_of_counters, sums[1]);
     }
@@ -147,7 +147,7 @@ START_TEST(registers_are_those_of_each_thread) {
         sched_yield();
     ck_assert_int_eq(mp_stop_all(&stopped, -1, note_holder, &found, &worked), 0);
     ck_assert(found);
-    mp_stop_forget(&stopped);
+    mp_threads_end(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
     over = true;
     pthread_join(thread, NULL);
@@ -212,7 +212,7 @@ START_TEST(a_copy_is_of_one_moment_and_the_threads_do_not_wait_for_it) {
         ck_assert(mp_stop_helper_ended(&status, true));
         ck_assert(WIFEXITED(status));
         ck_assert_int_eq(WEXITSTATUS(status), 7);
-        mp_stop_forget(&stopped);
+        mp_threads_end(&stopped);
     }
     end_threads();
     ck_assert_int_eq(waitpid(-1, &status, WNOHANG | __WALL), -1);
@@ -248,7 +248,7 @@ START_TEST(threads_may_come_and_go_meanwhile) {
         good += result == 0;
         must(result || sums[0] == sums[1]);
         must(result || stopped.missed == 0);
-        mp_stop_forget(&stopped);
+        mp_threads_end(&stopped);
         must(mp_stop_helper_ended(&status, true));
     }
     ck_assert_int_gt(good, 0);
@@ -296,7 +296,7 @@ START_TEST(a_thread_that_cannot_stop_is_missed_and_goes_on) {
     ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), 0);
     ck_assert_uint_eq(sums[0], sums[1]);
     ck_assert_uint_eq(stopped.missed, 1);
-    mp_stop_forget(&stopped);
+    mp_threads_end(&stopped);
     ck_assert_int_eq(write(child_ends[1], "", 1), 1);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert(mp_stop_helper_ended(&status, true));
@@ -326,7 +326,7 @@ START_TEST(no_signal_is_lost_and_none_is_made) {
             pthread_kill(threads[i], SIGUSR1);
         ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), 0);
         ck_assert_uint_eq(sums[0], sums[1]);
-        mp_stop_forget(&stopped);
+        mp_threads_end(&stopped);
         ck_assert(mp_stop_helper_ended(&status, true));
         while (handled < sent)
             sched_yield();
@@ -358,7 +358,7 @@ static void refused(int error) {
     start_threads(count_on);
     ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), -error);
     ck_assert_uint_eq(sums[0], 3);
-    mp_stop_forget(&stopped);
+    mp_threads_end(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
     uint64_t sum = sum_of_counters();
     wait_for_more(sum_of_counters, sum);
@@ -398,7 +398,7 @@ START_TEST(where_a_debugger_is_attached_nothing_is_done) {
     ck_assert_int_eq(byte, 1);
     ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), -EPERM);
     ck_assert_uint_eq(sums[0], 3);
-    mp_stop_forget(&stopped);
+    mp_threads_end(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
     kill(debugger, SIGKILL);
     ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
