@@ -8,14 +8,10 @@
 
 #include "control/headroom.h"
 #include "control/path.h"
-#include "control/request.h"
+#include "control/snapshot.h"
 #include "heap/arena.h"
-#include "heap/census.h"
 #include "heap/thread.h"
 #include "leak/leaks.h"
-#include "leak/park.h"
-#include "leak/stop.h"
-#include "leak/told.h"
 #include "platform/arch.h"
 #include "platform/lock.h"
 #include "platform/options.h"
@@ -31,12 +27,9 @@
 #define PATH_MOST 4096u
 #define COPIES    8u /* on their way at a time */
 
-#define PAUSE_WAIT_MS 1000u
-
 static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
 static char path_now[PATH_MOST]; /* of the dump that is made: under the lock, and in the copy */
 static uint32_t dump_count;
-static uint64_t last_pause_ns;
 static _Atomic(long) copies[COPIES];    /* pids, 0: none */
 static _Atomic(bool) answering[COPIES]; /* it says itself what has become of it */
 
@@ -59,12 +52,10 @@ struct request {
     const char *path;
     const char *answer; /* or NULL */
     long pid, parent_pid;
-    uint64_t real_ns, now_ns;
-    bool leaks, waited_for;
-    enum memprof_dump_world world;
-    int (*then)(int dump, const struct mp_leaks *leaks);
-    struct mp_stopped stopped; /* for leaks: all threads */
-    struct mp_roots_caller caller;
+    bool waited_for;
+    int (*then)(int dump, const struct mp_contents_leaks *leaks);
+    bool no_dump;
+    struct mp_snapshot snapshot;
 };
 
 /* The dump that is one too many, now that the new one is there. */
@@ -73,46 +64,36 @@ static void drop_oldest(const char *newest) {
         mp_sys_unlink(too_old);
 }
 
-/* What is known of the stop when the threads go on, which is long before the end of the search. */
-static uint64_t wait_for_pause(const struct mp_stopped *stopped) {
-    for (unsigned ms = 0; ms < PAUSE_WAIT_MS && !*stopped->pause_ns; ms++)
-        mp_trace_sleep_us(1000);
-    return *stopped->pause_ns;
-}
-
-static struct mp_leaks found;
-
 static int find_leaks(const struct request *request, struct mp_contents_leaks *leaks) {
-    mp_sys_survive_faults();
-    int error = mp_leaks_find(&found, &request->stopped, &request->caller);
+    static struct mp_leaks found;
+    const struct mp_snapshot *snapshot = &request->snapshot;
+    int error = mp_snapshot_find_leaks(snapshot, &found);
     *leaks = (struct mp_contents_leaks){
         .found = &found,
-        .world = request->world,
-        .threads = request->stopped.count,
-        .threads_missed = request->stopped.missed,
-        .pause_ns = error ? 0 : wait_for_pause(&request->stopped),
+        .world = snapshot->world,
+        .threads = snapshot->stopped.count + (snapshot->twice ? snapshot->stopped.missed : 0),
+        .threads_missed = snapshot->stopped.missed,
+        .pause_ns = error ? 0 : mp_snapshot_stood_ns(snapshot),
     };
     return error;
 }
 
-/* *fd: of a dump that has no name. */
-static int write_file(const struct request *request, int *fd) {
+/* *fd: of a dump that has no name. `leaks`: NULL where none were looked for. */
+static int write_file(const struct request *request, const struct mp_contents_leaks *leaks,
+                      int *fd) {
     static struct memprof_dump_process process;
-    struct mp_contents_leaks leaks;
-    int error = request->leaks ? find_leaks(request, &leaks) : 0;
-    uint32_t sections = mp_contents_sections(request->leaks);
-    if (!error)
-        error = request->then ? mp_writer_open_memory(sections, fd)
+    uint32_t sections = mp_contents_sections(leaks != NULL);
+    int error = request->then ? mp_writer_open_memory(sections, fd)
                               : mp_writer_open(request->path, sections);
     if (error)
         return error;
     mp_about(&process, request->pid, mp_writer_text);
     process.parent_pid = (uint32_t)request->parent_pid;
-    process.time_ns = request->real_ns;
-    process.uptime_ns = request->now_ns - mp_about_began_precisely_ns();
+    process.time_ns = request->snapshot.real_ns;
+    process.uptime_ns = request->snapshot.now_ns - mp_about_began_precisely_ns();
     process.dump_number = dump_count;
-    process.pause_ns = last_pause_ns;
-    mp_contents_write(&process, request->pid, request->leaks ? &leaks : NULL);
+    process.pause_ns = mp_snapshot_pause_ns();
+    mp_contents_write(&process, request->pid, leaks);
     error = mp_writer_close();
     if (!error && !request->then)
         drop_oldest(request->path);
@@ -122,9 +103,8 @@ static int write_file(const struct request *request, int *fd) {
 static void give_answer(const struct request *request, int error) {
     static char line[PATH_MOST + 128];
     struct mp_text text;
-    uint64_t copy = (uint64_t)mp_sys_getpid();
-    if (request->world == MEMPROF_WORLD_PTRACE && mp_sys_getpid() != request->pid)
-        copy = (uint64_t)mp_sys_getppid(); /* the helper, which ends after it */
+    bool is_copy = mp_sys_getpid() != request->pid;
+    uint64_t copy = (uint64_t)(is_copy ? mp_snapshot_asked_for(&request->snapshot) : request->pid);
     mp_text_init(&text, line, sizeof line);
     if (error)
         mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_say_reason(error));
@@ -137,33 +117,31 @@ static void give_answer(const struct request *request, int error) {
     mp_sys_close((int)fd);
 }
 
-static _Noreturn void be_the_copy(const struct request *request) {
+static _Noreturn void be_the_copy(void *context) {
+    const struct request *request = context;
     int fd = -1;
-    mp_sys_become_copy(request->then ? mp_say_descriptor() : -1, request->waited_for);
-    int error = write_file(request, &fd);
+    mp_sys_become_copy(request->snapshot.keep, request->waited_for);
+    struct mp_contents_leaks leaks;
+    bool looks = request->snapshot.leaks;
+    int error = looks ? find_leaks(request, &leaks) : 0;
+    if (!error && !request->no_dump)
+        error = write_file(request, looks ? &leaks : NULL, &fd);
     if (request->answer)
         give_answer(request, error);
     if (request->then && error)
         mp_say("no search for leaks: %s", mp_say_reason(error));
     else if (request->then)
-        error = -request->then(fd, &found);
+        error = -request->then(fd, &leaks);
     mp_sys_exit(-error);
 }
 
 /* ---- in the process ---- */
 
-/* As wait4. */
-static long look_for(long copy, int *status, int flags) {
-    if (copy != mp_stop_helper())
-        return mp_sys_wait_copy(copy, status, flags);
-    return mp_stop_helper_ended(status, flags == 0) ? copy : 0;
-}
-
 static int wait_for(long copy) {
     int status = 0;
     long got;
     do
-        got = look_for(copy, &status, 0);
+        got = mp_snapshot_wait(copy, &status, 0);
     while (got == -EINTR);
     if (got < 0)
         return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
@@ -235,74 +213,6 @@ static void unlock_dumps(const uint64_t *mask) {
     mp_sys_unblock(mask);
 }
 
-static long copy_now(struct request *request) {
-    request->real_ns = mp_sys_real_ns();
-    request->now_ns = mp_sys_precise_ns();
-    long copy = mp_sys_copy();
-    if (copy == 0)
-        be_the_copy(request); /* with every lock held, and so passing through all of them */
-    return copy;
-}
-
-static long copy_stopped(struct mp_stopped *stopped, void *context) {
-    (void)stopped;
-    return copy_now(context);
-}
-
-static bool is_live(uintptr_t address) {
-    return mp_census_is_live((const void *)address);
-}
-
-/* For leaks, with all threads stopped wherever they are: a pointer that is in nothing but a
- * register, or on its way from one place to another, is seen. The helper's pid, which waits for the
- * copy. */
-static long make_stopped_copy(struct request *request) {
-    long copy;
-    int keep = request->then ? mp_say_descriptor() : -1;
-    request->world = MEMPROF_WORLD_PTRACE;
-    int error = mp_stop_all(&request->stopped, keep, copy_stopped, request, &copy);
-    if (!error && copy < 0) {
-        int status;
-        error = (int)copy;
-        mp_stop_helper_ended(&status, true);
-    }
-    mp_threads_end(&request->stopped);
-    return error ? error : mp_stop_helper();
-}
-
-/* The same, where ptrace is refused: a filter, a debugger, a process that has changed its user. */
-static long make_parked_copy(struct request *request) {
-    long copy;
-    int signal = mp_request_signal();
-    request->world = MEMPROF_WORLD_SIGNAL;
-    int error =
-        signal ? mp_park_all(&request->stopped, signal, copy_stopped, request, &copy) : -EPERM;
-    mp_threads_end(&request->stopped);
-    return error ? error : copy;
-}
-
-static long make_copy_for_leaks(struct request *request) {
-    mp_told_forget(is_live);
-    long copy = make_stopped_copy(request);
-    if (copy == -EPERM || copy == -EACCES || copy == -ENOSYS)
-        copy = make_parked_copy(request);
-    return copy;
-}
-
-/* The pid of what is to be waited for, or -errno. */
-static long make_copy(struct request *request) {
-    mp_told_before_fork();
-    mp_sampler_before_fork();
-    uint64_t before_ns = mp_sys_precise_ns();
-    mp_gate_close();
-    long copy = request->leaks ? make_copy_for_leaks(request) : copy_now(request);
-    mp_gate_open(false);
-    last_pause_ns = mp_sys_precise_ns() - before_ns;
-    mp_sampler_after_fork(false);
-    mp_told_after_fork(false);
-    return copy;
-}
-
 static bool note_copy(long copy, bool answers) {
     for (unsigned i = 0; i < COPIES; i++) {
         long none = 0;
@@ -330,7 +240,7 @@ bool mp_dump_reap_sigsafe(void) {
     for (unsigned i = 0; i < COPIES; i++) {
         long copy = copies[i], got = 0;
         int status = 0;
-        if (copy > 0 && (got = look_for(copy, &status, WNOHANG)) != 0) {
+        if (copy > 0 && (got = mp_snapshot_wait(copy, &status, WNOHANG)) != 0) {
             bool answers = answering[i];
             if (atomic_compare_exchange_strong(&copies[i], &copy, 0))
                 settle(copy, answers || got<0, got> 0 ? status : 0);
@@ -353,10 +263,15 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
         .answer = order->answer,
         .pid = mp_sys_getpid(),
         .parent_pid = mp_sys_getppid(),
-        .leaks = order->leaks,
         .waited_for = waited_for,
         .then = order->then,
-        .caller = {mp_sys_gettid(), frame},
+        .no_dump = order->no_dump,
+        .snapshot =
+            {
+                .leaks = order->leaks,
+                .keep = order->then ? mp_say_descriptor() : -1,
+                .caller = {mp_sys_gettid(), frame},
+            },
     };
     int error = 0;
     too_old = NULL;
@@ -372,7 +287,7 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
     if (!error && !mp_headroom_is_there())
         error = -ENOMEM;
     if (!error) {
-        *copy = make_copy(&request);
+        *copy = mp_snapshot_make(&request.snapshot, be_the_copy, &request);
         error = *copy < 0 ? (int)*copy : 0;
     }
     if (!error && !path && !order->then && kept) {
@@ -414,6 +329,9 @@ int mp_dump_run(const struct mp_dump_order *order, int *status) {
     long copy = 0;
     uint64_t mask;
     SPILL_REGISTERS();
+    *status = 0;
+    if (!mp_about_has_started())
+        return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
@@ -452,7 +370,7 @@ void mp_dump_after_fork(bool child) {
     for (unsigned i = 0; i < COPIES; i++)
         copies[i] = 0;
     dump_count = 0;
-    last_pause_ns = 0;
+    mp_snapshot_forget();
     kept_count = 0; /* those are the parent's */
     named_copy = 0;
     copy_error = 0;

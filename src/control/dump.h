@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "leak/leaks.h"
+#include "profile/contents.h"
 
 /* At start-up: where dumps go is settled while the working directory is the one that the user sees.
  * Without this, none is written (-EPERM). */
@@ -27,8 +27,9 @@ struct mp_dump_order {
     const char *answer;
     /* In the copy: no file gets a name; this is called with the dump's descriptor, and what it
      * returns is the copy's exit status. */
-    int (*then)(int dump, const struct mp_leaks *leaks);
-    bool leaks; /* look for them, with all threads stopped for as long as the copying takes */
+    int (*then)(int dump, const struct mp_contents_leaks *leaks);
+    bool no_dump; /* with `then`: none is written, and it gets -1 */
+    bool leaks;   /* look for them, with all threads stopped for as long as the copying takes */
 };
 
 /* Writes a dump, and waits for its end. 0 or -errno. */

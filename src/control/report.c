@@ -5,12 +5,15 @@
 #include <link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "control/dump.h"
 #include "control/path.h"
 #include "heap/arena.h"
 #include "platform/elf.h"
+#include "platform/lock.h"
 #include "platform/options.h"
+#include "platform/own.h"
 #include "platform/say.h"
 #include "platform/sys.h"
 #include "record/writer.h"
@@ -20,6 +23,7 @@
 #endif
 
 #define PATH_MOST 4096u
+#define OS_PAGE   ((size_t)4096)
 
 static const char *suppressions = ""; /* the option's file */
 static uint32_t report_count;
@@ -29,6 +33,8 @@ static const char *program = "";    /* suppressions that the program brings; "":
 
 /* A program written for LeakSanitizer may define it; it is not called before the first report. */
 extern const char *__lsan_default_suppressions(void) __attribute__((weak));
+
+extern int __lsan_is_turned_off(void) __attribute__((weak));
 
 /* ---- the command ---- */
 
@@ -101,11 +107,11 @@ static void become_tool(int dump, const char *const *first) {
     mp_sys_become(tool, arguments, environment, log);
 }
 
-static int tell(int dump, const struct mp_leaks *leaks) {
+static int tell(int dump, const struct mp_contents_leaks *leaks) {
     static const char *const first[] = {"--quiet", NULL};
     if (*tool)
         become_tool(dump, first);
-    const uint64_t *objects = leaks->all.objects, *bytes = leaks->all.bytes;
+    const uint64_t *objects = leaks->found->all.objects, *bytes = leaks->found->all.bytes;
     uint64_t count = objects[MP_LEAKED] + objects[MP_LEAKED_INDIRECTLY];
     if (count)
         mp_say("%lu bytes leaked in %lu blocks, and %lu in %lu that only they lead to; by whom the "
@@ -115,7 +121,7 @@ static int tell(int dump, const struct mp_leaks *leaks) {
     return count > 0;
 }
 
-static int write_report(int dump, const struct mp_leaks *leaks) {
+static int write_report(int dump, const struct mp_contents_leaks *leaks) {
     const char *const first[] = {"--json", "--output", report_path, NULL};
     (void)leaks;
     become_tool(dump, first);
@@ -140,23 +146,74 @@ int mp_report_begin_sigsafe(void) {
     return error ? error : mp_dump_begin_sigsafe(&order);
 }
 
+int mp_report_tell(bool *leaks) {
+    const struct mp_dump_order order = {.leaks = true, .then = tell};
+    int status = 0;
+    if (!*tool)
+        find_tool();
+    ask_program();
+    int error = mp_dump_run(&order, &status);
+    if (error)
+        mp_say("no search for leaks: %s", mp_say_reason(error));
+    *leaks = status == 1;
+    return error;
+}
+
+static struct memprof_leaks *counted; /* in memory that the copy shares */
+
+static int count(int dump, const struct mp_contents_leaks *leaks) {
+    const struct mp_leaks_sums *all = &leaks->found->all;
+    (void)dump;
+    *counted = (struct memprof_leaks){
+        .leaked_bytes = all->bytes[MP_LEAKED],
+        .leaked_objects = all->objects[MP_LEAKED],
+        .indirect_bytes = all->bytes[MP_LEAKED_INDIRECTLY],
+        .indirect_objects = all->objects[MP_LEAKED_INDIRECTLY],
+        .reachable_bytes = all->bytes[MP_REACHABLE],
+        .reachable_objects = all->objects[MP_REACHABLE],
+        .pause_ns = leaks->pause_ns,
+        .scan_ns = leaks->found->scan_ns,
+        .world = leaks->world,
+        .threads = leaks->threads,
+        .threads_missed = leaks->threads_missed,
+    };
+    return 0;
+}
+
+int mp_report_count(struct memprof_leaks *leaks) {
+    static struct mp_lock one = MP_LOCK_INIT(MP_RANK_COUNT);
+    const struct mp_dump_order order = {.leaks = true, .then = count, .no_dump = true};
+    int status = 0;
+    uintptr_t page =
+        mp_sys_mmap(0, OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (mp_sys_failed(page))
+        return (int)(intptr_t)page;
+    mp_own_add(page, OS_PAGE);
+    mp_lock_take(&one);
+    counted = (struct memprof_leaks *)page;
+    int error = mp_dump_run(&order, &status);
+    *leaks = *counted;
+    mp_lock_drop(&one);
+    mp_own_remove(page);
+    mp_sys_munmap(page, OS_PAGE);
+    return error ? error : -status;
+}
+
+/* ---- at exit ---- */
+
 static bool wanted_at_exit;
 
 /* After all else that the program has registered, and all destructors: registered by a library that
  * is loaded before the program, it stands behind the loader's own. libc then flushes its streams.
  */
 static void at_exit(int status, void *unused) {
-    const struct mp_dump_order order = {.leaks = true, .then = tell};
-    int found = 0;
+    bool leaks = false;
     (void)unused;
-    if (!wanted_at_exit)
+    if (!wanted_at_exit || (__lsan_is_turned_off && __lsan_is_turned_off()))
         return;
     wanted_at_exit = false;
-    ask_program();
-    int error = mp_dump_run(&order, &found);
-    if (error)
-        mp_say("no search for leaks: %s", mp_say_reason(error));
-    if (!error && found == 1 && status == 0 && mp_options.exitcode)
+    mp_report_tell(&leaks);
+    if (leaks && status == 0 && mp_options.exitcode)
         exit((int)mp_options.exitcode);
 }
 

@@ -26,20 +26,28 @@ static void count(const struct mp_block_found *block, void *context) {
     add(&leaks->all, verdict, block->size);
 }
 
-int mp_leaks_find(struct mp_leaks *leaks, const struct mp_stopped *stopped,
-                  const struct mp_roots_caller *caller) {
-    uint64_t began_ns = mp_sys_precise_ns();
-    int error = -ENOMEM;
-    memset(leaks, 0, sizeof *leaks);
-    if (!mp_blocks_begin())
-        return -ENOMEM;
-    mp_present_begin();
-    if (mp_marks_begin(&leaks->reached, NULL))
-        error = mp_roots_mark(&leaks->reached, stopped, caller, &leaks->roots);
-    if (!error) {
+static int mark(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
+    int error = mp_marks_begin(&leaks->reached, NULL) ? 0 : -ENOMEM;
+    if (!error)
+        error = mp_roots_mark(&leaks->reached, way->stopped, &way->caller, &leaks->roots);
+    if (!error)
         mp_mark_through(&leaks->reached);
-        error = mp_verdicts_begin(&leaks->verdicts, &leaks->reached) ? 0 : -ENOMEM;
-    }
+    return error;
+}
+
+static bool begin(struct mp_leaks *leaks) {
+    memset(leaks, 0, sizeof *leaks);
+    mp_present_begin();
+    return mp_blocks_begin();
+}
+
+int mp_leaks_find(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
+    uint64_t began_ns = mp_sys_precise_ns();
+    int error = begin(leaks) ? mark(leaks, way) : -ENOMEM;
+    if (!error && way->twice)
+        error = mp_twice_confirm(way->twice, way->first, way->stopped->missed, &leaks->reached);
+    if (!error && !mp_verdicts_begin(&leaks->verdicts, &leaks->reached))
+        error = -ENOMEM;
     if (error) {
         mp_leaks_end(leaks);
         return error;
@@ -47,6 +55,11 @@ int mp_leaks_find(struct mp_leaks *leaks, const struct mp_stopped *stopped,
     mp_blocks_each(count, leaks);
     leaks->scan_ns = mp_sys_precise_ns() - began_ns;
     return 0;
+}
+
+void mp_leaks_find_first(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
+    int error = begin(leaks) ? mark(leaks, way) : -ENOMEM;
+    mp_twice_note(way->twice, error ? NULL : &leaks->reached);
 }
 
 void mp_leaks_end(struct mp_leaks *leaks) {

@@ -5,6 +5,7 @@
 
 #include "heap/class.h"
 #include "leak/roots.h"
+#include "leak/twice.h"
 #include "leak/verdict.h"
 
 struct mp_leaks_sums {
@@ -19,9 +20,20 @@ struct mp_leaks {
     uint64_t scan_ns; /* that it took */
 };
 
+/* What the copy was made of. */
+struct mp_leaks_way {
+    const struct mp_stopped *stopped;
+    struct mp_roots_caller caller;
+    struct mp_twice *twice; /* NULL: all threads stood still */
+    long first;             /* else the pid of the copy that was made first */
+};
+
 /* 0 or -errno. What it says holds until mp_leaks_end, or the end of the copy. */
-int mp_leaks_find(struct mp_leaks *leaks, const struct mp_stopped *stopped,
-                  const struct mp_roots_caller *caller);
+int mp_leaks_find(struct mp_leaks *leaks, const struct mp_leaks_way *way);
+
+/* All that the first of two copies has to do. */
+void mp_leaks_find_first(struct mp_leaks *leaks, const struct mp_leaks_way *way);
+
 void mp_leaks_end(struct mp_leaks *leaks);
 
 /* Of the block at that address. */

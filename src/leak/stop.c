@@ -25,7 +25,8 @@ enum phase {
 /* One helper at a time; what it needs beyond the caller's stay. */
 static struct {
     _Atomic(uint32_t) phase;
-    long process, helper; /* 0: there is none */
+    long process;
+    _Atomic(long) helper; /* 0: there is none */
     struct mp_stopped *stopped;
     long (*work)(struct mp_stopped *stopped, void *context);
     void *context;
@@ -256,11 +257,14 @@ long mp_stop_helper(void) {
 }
 
 bool mp_stop_helper_ended(int *status, bool hang) {
-    if (!stop.helper)
+    long helper = stop.helper;
+    if (!helper)
         return true;
-    long got = mp_sys_wait_copy(stop.helper, status, hang ? 0 : WNOHANG);
+    long got = mp_sys_wait_copy(helper, status, hang ? 0 : WNOHANG);
     if (got == 0 || got == -EINTR)
         return false;
-    stop.helper = 0;
+    /* Of two threads that ask at once one is told by the kernel that there is none any more; by
+     * then there may be another. */
+    atomic_compare_exchange_strong(&stop.helper, &helper, 0);
     return true;
 }

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heap/class.h"
+#include "heap/pages.h"
+#include "heap/thread.h"
 #include "platform/lock.h"
 #include "record/memory.h"
 
@@ -45,20 +48,16 @@ static struct range *find(const struct list *list, uintptr_t start) {
     return NULL;
 }
 
-static int add(struct list *list, struct range range) {
+int mp_told_root(uintptr_t start, size_t size) {
     mp_lock_take(&told_lock);
-    struct range *there = find(list, range.start);
-    int error = there || make_room(list) ? 0 : -ENOMEM;
+    struct range *there = find(&roots, start);
+    int error = there || make_room(&roots) ? 0 : -ENOMEM;
     if (there)
-        *there = range;
+        there->size = size;
     else if (!error)
-        list->at[list->count++] = range;
+        roots.at[roots.count++] = (struct range){start, size};
     mp_lock_drop(&told_lock);
     return error;
-}
-
-int mp_told_root(uintptr_t start, size_t size) {
-    return add(&roots, (struct range){start, size});
 }
 
 int mp_told_unroot(uintptr_t start) {
@@ -71,7 +70,42 @@ int mp_told_unroot(uintptr_t start) {
 }
 
 int mp_told_ignore(uintptr_t address) {
-    return add(&ignored, (struct range){address, 1});
+    mp_lock_take(&told_lock);
+    int error = make_room(&ignored) ? 0 : -ENOMEM;
+    if (!error)
+        ignored.at[ignored.count++] = (struct range){address, 1};
+    mp_lock_drop(&told_lock);
+    return error;
+}
+
+_Atomic(uint32_t) mp_told_quiet;
+static __thread uint32_t quiet_depth __attribute__((tls_model("initial-exec")));
+
+void mp_told_begin_quiet(void) {
+    if (quiet_depth++)
+        return;
+    atomic_fetch_add(&mp_told_quiet, 1);
+    if (mp_tls.heap) {
+        mp_slow_enter();
+        mp_pages_trim(mp_tls.heap); /* no page is current: the fast path finds none */
+        mp_slow_leave();
+    }
+}
+
+void mp_told_end_quiet(void) {
+    if (quiet_depth && --quiet_depth == 0)
+        atomic_fetch_sub(&mp_told_quiet, 1);
+}
+
+void mp_told_handed_out(const void *block, size_t size) {
+    if (!quiet_depth || !block)
+        return;
+    mp_told_ignore((uintptr_t)block);
+    if (size <= MP_SMALL_MAX && mp_tls.heap) {
+        mp_slow_enter();
+        mp_pages_end_current(mp_tls.heap, mp_class_of(size ? size : 1));
+        mp_slow_leave();
+    }
 }
 
 void mp_told_each_root(void (*visit)(uintptr_t start, uintptr_t end, void *context),

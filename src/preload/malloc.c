@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "heap/heap.h"
+#include "leak/told.h"
 #include "preload/preload.h"
 
 #define CALLER  __builtin_return_address(0)
@@ -47,6 +48,13 @@ static inline void *or_enomem(void *block) {
     return block;
 }
 
+/* The program may have said of what it allocates now that it is no leak. */
+static inline void *told(void *block, size_t size) {
+    if (MP_UNLIKELY(atomic_load_explicit(&mp_told_quiet, memory_order_relaxed)))
+        mp_told_handed_out(block, size);
+    return block;
+}
+
 static MP_NOINLINE void free_slow(const char *verb, void *pointer, const void *caller) {
     if (MP_UNLIKELY(__interceptor_free != NULL))
         __interceptor_free(pointer);
@@ -57,7 +65,7 @@ static MP_NOINLINE void free_slow(const char *verb, void *pointer, const void *c
 static MP_NOINLINE void *malloc_slow(size_t size, const void *caller) {
     if (MP_UNLIKELY(__interceptor_malloc != NULL))
         return __interceptor_malloc(size);
-    return or_enomem(mp_malloc_slow(size, caller));
+    return or_enomem(told(mp_malloc_slow(size, caller), size));
 }
 
 void *malloc(size_t size) {
@@ -95,7 +103,7 @@ void free_aligned_sized(void *pointer, size_t align, size_t size) {
 void *calloc(size_t count, size_t size) {
     if (MP_UNLIKELY(__interceptor_calloc != NULL))
         return __interceptor_calloc(count, size);
-    return or_enomem(mp_calloc(count, size, CALLER));
+    return or_enomem(told(mp_calloc(count, size, CALLER), count * size));
 }
 
 static inline void *resize(void *pointer, size_t size, const void *caller) {
@@ -108,7 +116,7 @@ static inline void *resize(void *pointer, size_t size, const void *caller) {
     }
     if (MP_UNLIKELY(__interceptor_realloc != NULL))
         return __interceptor_realloc(pointer, size);
-    return or_enomem(mp_realloc(pointer, size, caller));
+    return or_enomem(told(mp_realloc(pointer, size, caller), size));
 }
 
 void *realloc(void *pointer, size_t size) {
@@ -141,7 +149,7 @@ static void *align_any(size_t align, size_t size, const void *caller) {
     }
     if (MP_UNLIKELY(__interceptor_memalign != NULL))
         return __interceptor_memalign(rounded, size);
-    return or_enomem(mp_memalign(rounded, size, caller));
+    return or_enomem(told(mp_memalign(rounded, size, caller), size));
 }
 
 void *memalign(size_t align, size_t size) {
@@ -161,7 +169,7 @@ int posix_memalign(void **out, size_t align, size_t size) {
     void *block = mp_memalign(align < 16 ? 16 : align, size, CALLER);
     if (!block)
         return ENOMEM;
-    *out = block;
+    *out = told(block, size);
     return 0;
 }
 
