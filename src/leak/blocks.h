@@ -25,20 +25,48 @@ void mp_blocks_end(void);
 /* Those made, be they live or free. */
 uint32_t mp_blocks_count(void);
 
+/* The block of that number. *page: 0, or from the last call for one that is near. */
+void mp_blocks_get(uint32_t number, uint32_t *page, struct mp_block_found *found);
+
 /* Does the program hold it? What is free is told by its key: its first bytes are read. */
 bool mp_blocks_is_live(const struct mp_block_found *block);
 
-/* The live ones, by number. */
+/* The live ones, by number; those of which a bit is set in `but`, if that is not NULL, are not even
+ * looked at. */
 typedef void mp_block_visitor(const struct mp_block_found *block, void *context);
-void mp_blocks_each(mp_block_visitor *visit, void *context);
+void mp_blocks_each(const uint64_t *but, mp_block_visitor *visit, void *context);
 
 /* ---- which block a word points into ---- */
+
+/* What is needed of a slice's page, in as few bytes as can be: this is looked at for each pointer,
+ * and there are many more of them than of slices. */
+struct mp_blocks_slice {
+    uint32_t first;  /* the number of its page's first block */
+    uint32_t back;   /* slices from its page's first */
+    uint16_t carved; /* blocks of the page */
+    uint8_t class;
+    uint8_t kind; /* enum mp_blocks_kind */
+    uint32_t unused;
+};
+
+enum mp_blocks_kind {
+    MP_BLOCKS_NONE,
+    MP_BLOCKS_MANY,
+    MP_BLOCKS_LEFT, /* many, of which one at most is left: rescue.h */
+    MP_BLOCKS_LARGE,
+};
 
 struct mp_blocks_range {
     uintptr_t base;
     size_t size;
-    const struct mp_page *meta;
-    const uint32_t *first; /* by slice: the number of its page's first block */
+    struct mp_blocks_slice *slices;
+};
+
+/* By number; behind the last one stands the number of the first that is in none. */
+struct mp_blocks_page {
+    uintptr_t start;
+    size_t size; /* of a block */
+    uint32_t first;
 };
 
 struct mp_blocks_huge {
@@ -52,30 +80,20 @@ extern struct mp_blocks {
     size_t extent;
     unsigned range_count;
     struct mp_blocks_range ranges[MP_RANGES];
+    struct mp_blocks_page *pages;
+    uint32_t page_count, page_room;
     uint64_t inverse[MP_CLASSES]; /* of the size, 40 bits */
     struct mp_blocks_huge *huge;  /* by address; the last numbers are theirs */
     uint32_t huge_count, huge_first, count;
 } mp_blocks;
 
 bool mp_blocks_find_huge(uintptr_t pointer, struct mp_block_found *found);
-bool mp_blocks_is_left(const struct mp_page *page, uintptr_t start);
-
-/* Within a page 2^40 / size, rounded up, is near enough: offsets are below 2^20, sizes at most
- * 2^16. */
-MP_INLINE bool mp_blocks_find_in(const struct mp_page *page, uint32_t first, uintptr_t pointer,
-                                 struct mp_block_found *found) {
-    size_t offset = pointer - page->start;
-    uint32_t index = (uint32_t)(offset * mp_blocks.inverse[page->class] >> 40);
-    if (index >= page->carved)
-        return false;
-    found->size = mp_classes[page->class].size;
-    found->start = page->start + index * found->size;
-    found->number = first + index;
-    return true;
-}
+bool mp_blocks_is_left(uintptr_t start);
+size_t mp_blocks_large_size(uintptr_t start);
 
 /* False: into none. Of a page's blocks those that have ever been made are there; is it live? is
- * another question, which needs the block itself. */
+ * another question, which needs the block itself. Within a page 2^40 / size, rounded up, is near
+ * enough: offsets are below 2^20, sizes at most 2^16. */
 MP_INLINE bool mp_blocks_find(uintptr_t pointer, struct mp_block_found *found) {
     if (MP_LIKELY(pointer - mp_blocks.low >= mp_blocks.extent))
         return false;
@@ -83,25 +101,21 @@ MP_INLINE bool mp_blocks_find(uintptr_t pointer, struct mp_block_found *found) {
         const struct mp_blocks_range *range = &mp_blocks.ranges[r];
         if (pointer - range->base >= range->size)
             continue;
-        size_t slice = (pointer - range->base) >> MP_SLICE_SHIFT;
-        const struct mp_page *page = &range->meta[slice];
-        enum mp_kind kind = mp_page_kind(page);
-        if (kind == MP_KIND_CONT) {
-            page = mp_arena_find_head(pointer);
-            if (!page)
-                return false;
-            slice = (page->start - range->base) >> MP_SLICE_SHIFT;
-            kind = mp_page_kind(page);
+        size_t number = (pointer - range->base) >> MP_SLICE_SHIFT;
+        const struct mp_blocks_slice *slice = &range->slices[number];
+        uintptr_t start = range->base + ((number - slice->back) << MP_SLICE_SHIFT);
+        if (MP_UNLIKELY(slice->kind == MP_BLOCKS_LARGE)) {
+            size_t size = mp_blocks_large_size(start);
+            *found = (struct mp_block_found){start, size, slice->first};
+            return pointer - start < size;
         }
-        if (kind == MP_KIND_SMALL || kind == MP_KIND_MEDIUM || kind == MP_KIND_SAMPLES) {
-            return mp_blocks_find_in(page, range->first[slice], pointer, found) &&
-                   (kind != MP_KIND_SMALL || MP_LIKELY(!(mp_page_flags(page) & MP_PAGE_EMPTIED)) ||
-                    mp_blocks_is_left(page, found->start));
-        }
-        if (kind != MP_KIND_LARGE || pointer - page->start >= page->bytes)
+        uint32_t index = (uint32_t)((pointer - start) * mp_blocks.inverse[slice->class] >> 40);
+        if (index >= slice->carved) /* of no page there are none */
             return false;
-        *found = (struct mp_block_found){page->start, page->bytes, range->first[slice]};
-        return true;
+        found->size = mp_classes[slice->class].size;
+        found->start = start + index * found->size;
+        found->number = slice->first + index;
+        return MP_LIKELY(slice->kind == MP_BLOCKS_MANY) || mp_blocks_is_left(found->start);
     }
     return mp_blocks_find_huge(pointer, found);
 }

@@ -52,7 +52,7 @@ int mp_leaks_find(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
         mp_leaks_end(leaks);
         return error;
     }
-    mp_blocks_each(count, leaks);
+    mp_blocks_each(NULL, count, leaks);
     leaks->scan_ns = mp_sys_precise_ns() - began_ns;
     return 0;
 }

@@ -2,9 +2,14 @@
  * bit for each block (blocks.h), and nothing else: what that means for a block is said elsewhere
  * (verdict.h).
  *
- * Words count as pointers by their value alone, if they are aligned as pointers are. What a block
- * that has been reached holds is looked at when it has come: blocks are asked for some steps ahead,
- * since in a large heap each one is in no cache. */
+ * Words count as pointers by their value alone, if they are aligned as pointers are.
+ *
+ * What has been reached and not gone through yet is another bit. Blocks of neighbouring numbers,
+ * which are neighbours in memory, are a chunk; chunks with such bits stand in a ring, and each in
+ * its turn is gone through in the order of addresses. In a large heap nearly each step from block
+ * to block is one that no cache and no table of translations knows; so many of them wait until they
+ * can be taken together, and are asked for some steps ahead. Nothing can overflow. Where next to
+ * nothing waits, as along a list, a few are kept at hand, and are next. */
 #ifndef MP_LEAK_MARK_H
 #define MP_LEAK_MARK_H
 
@@ -14,12 +19,23 @@
 
 #include "leak/blocks.h"
 
+struct mp_marks_chunk {
+    uint32_t waiting;   /* bits */
+    uint32_t low, high; /* the words that they are in, of `waiting` */
+    bool queued;        /* in the ring, or its turn is now */
+};
+
+#define MP_MARKS_HAND 8u
+
 struct mp_marks {
     uint64_t *reached;
+    uint64_t *waiting;     /* of these, not gone through */
     const uint64_t *apart; /* blocks that are neither reached nor gone through; NULL: none */
-    struct mp_block_found *stack;
-    size_t stack_used, stack_room;
-    bool overflowed; /* some have been reached, and not been gone through */
+    struct mp_marks_chunk *chunks;
+    uint32_t *ring; /* numbers of chunks */
+    uint32_t chunk_count, ring_first, ring_used;
+    uint32_t hand_used;
+    struct mp_block_found hand[MP_MARKS_HAND];
 };
 
 /* False: no memory. After mp_blocks_begin. */

@@ -55,22 +55,15 @@ static uint64_t hash_of(const struct mp_block_found *block) {
     return hash;
 }
 
-struct note {
-    struct mp_twice *twice;
-    const struct mp_marks *marks;
-};
-
 static void note_block(const struct mp_block_found *block, void *context) {
-    struct note *note = context;
-    if (!mp_marks_has(note->marks, block->number) && note->twice->count < ENTRIES_MOST)
-        note->twice->entries[note->twice->count++] =
-            (struct entry){block->start, block->size, hash_of(block)};
+    struct mp_twice *twice = context;
+    if (twice->count < ENTRIES_MOST)
+        twice->entries[twice->count++] = (struct entry){block->start, block->size, hash_of(block)};
 }
 
 void mp_twice_note(struct mp_twice *twice, const struct mp_marks *marks) {
-    struct note note = {twice, marks};
     if (marks)
-        mp_blocks_each(note_block, &note);
+        mp_blocks_each(marks->reached, note_block, twice);
     atomic_store(&twice->state, marks ? DONE : FAILED);
 }
 
@@ -102,8 +95,7 @@ static void mark_unconfirmed(const struct mp_block_found *block, void *context) 
 
 static void count_lost(const struct mp_block_found *block, void *context) {
     struct confirm *confirm = context;
-    if (!mp_marks_has(confirm->marks, block->number))
-        confirm->lost[class_of(block)]++;
+    confirm->lost[class_of(block)]++;
 }
 
 static void mark_few(const struct mp_block_found *block, void *context) {
@@ -129,10 +121,10 @@ int mp_twice_confirm(struct mp_twice *twice, long first, uint32_t unknown, struc
             hash_of(&block) == entry->hash)
             mp_mark_alone(&confirm.confirmed, block.start);
     }
-    mp_blocks_each(mark_unconfirmed, &confirm);
+    mp_blocks_each(marks->reached, mark_unconfirmed, &confirm);
     mp_mark_through(marks);
-    mp_blocks_each(count_lost, &confirm);
-    mp_blocks_each(mark_few, &confirm);
+    mp_blocks_each(marks->reached, count_lost, &confirm);
+    mp_blocks_each(marks->reached, mark_few, &confirm);
     mp_mark_through(marks);
     mp_marks_end(&confirm.confirmed);
     return 0;

@@ -14,18 +14,12 @@ static void set(struct mp_marks *marks, uint32_t number, bool to) {
         marks->reached[number / 64] &= ~bit;
 }
 
-static bool is_lost(const struct work *work, uint32_t number) {
-    return !mp_marks_has(work->verdicts->reached, number);
-}
-
+/* One step only: what then waits to be gone through in `pointed` is never gone through. */
 static void note_pointed(const struct mp_block_found *block, void *context) {
     struct work *work = context;
-    if (!is_lost(work, block->number))
-        return;
     bool before = mp_marks_has(&work->pointed, block->number);
     mp_mark_block(&work->pointed, block);
     set(&work->pointed, block->number, before); /* by itself does not count */
-    work->pointed.stack_used = 0;               /* one step only */
 }
 
 static void go_from(struct mp_marks *led, const struct mp_block_found *block) {
@@ -35,7 +29,7 @@ static void go_from(struct mp_marks *led, const struct mp_block_found *block) {
 
 static void go_from_unpointed(const struct mp_block_found *block, void *context) {
     struct work *work = context;
-    if (!is_lost(work, block->number) || mp_marks_has(&work->pointed, block->number))
+    if (mp_marks_has(&work->pointed, block->number))
         return;
     set(&work->verdicts->direct, block->number, true);
     go_from(&work->led, block);
@@ -46,26 +40,29 @@ static void go_from_unpointed(const struct mp_block_found *block, void *context)
 static void go_from_candidate(const struct mp_block_found *block, void *context) {
     struct work *work = context;
     struct mp_marks *direct = &work->verdicts->direct;
-    if (!is_lost(work, block->number) || mp_marks_has(direct, block->number) ||
-        mp_marks_has(&work->led, block->number))
+    if (mp_marks_has(direct, block->number) || mp_marks_has(&work->led, block->number))
         return;
     set(direct, block->number, true);
-    if (direct->stack_used < direct->stack_room)
-        direct->stack[direct->stack_used++] = *block;
     go_from(&work->led, block);
 }
 
 /* From the last to the first: so those are struck out, and none that stays leads to another. */
 static void strike_candidates(struct work *work) {
-    struct mp_marks *direct = &work->verdicts->direct;
-    struct mp_marks *led = &work->pointed; /* has been of use */
+    struct mp_marks *direct = &work->verdicts->direct, *led = &work->led;
+    struct mp_block_found block;
+    uint32_t page = 0;
     mp_marks_clear(led);
-    while (direct->stack_used) {
-        const struct mp_block_found *block = &direct->stack[--direct->stack_used];
-        if (mp_marks_has(led, block->number))
-            set(direct, block->number, false);
-        else
-            go_from(led, block);
+    for (uint32_t word = mp_blocks_count() / 64 + 1; word-- > 0;) {
+        uint64_t candidates = direct->reached[word] & work->pointed.reached[word];
+        while (candidates) {
+            uint32_t bit = 63 - (uint32_t)__builtin_clzll(candidates);
+            candidates ^= (uint64_t)1 << bit;
+            mp_blocks_get(word * 64 + bit, &page, &block);
+            if (mp_marks_has(led, block.number))
+                set(direct, block.number, false);
+            else
+                go_from(led, &block);
+        }
     }
 }
 
@@ -75,9 +72,9 @@ bool mp_verdicts_begin(struct mp_verdicts *verdicts, const struct mp_marks *reac
     bool good = mp_marks_begin(&verdicts->direct, reached) &&
                 mp_marks_begin(&work.pointed, reached) && mp_marks_begin(&work.led, reached);
     if (good) {
-        mp_blocks_each(note_pointed, &work);
-        mp_blocks_each(go_from_unpointed, &work);
-        mp_blocks_each(go_from_candidate, &work);
+        mp_blocks_each(reached->reached, note_pointed, &work);
+        mp_blocks_each(reached->reached, go_from_unpointed, &work);
+        mp_blocks_each(reached->reached, go_from_candidate, &work);
         strike_candidates(&work);
     }
     mp_marks_end(&work.pointed);

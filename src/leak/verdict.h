@@ -13,7 +13,7 @@ enum mp_verdict { MP_REACHABLE, MP_LEAKED, MP_LEAKED_INDIRECTLY };
 
 struct mp_verdicts {
     const struct mp_marks *reached;
-    struct mp_marks direct; /* its bits; the stack is of use meanwhile */
+    struct mp_marks direct; /* its bits alone */
 };
 
 /* Of all live blocks, when everything has been marked from the roots. False: no memory. */
