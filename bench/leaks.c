@@ -1,7 +1,7 @@
 /* What a search for leaks costs, on a heap of small linked blocks that are all reachable, with many
- * threads: for how long these stand still, and how fast the copy goes through the heap. Under memprof
- * it asks by memprof_leaks; built with LeakSanitizer it measures that one's check, in which threads
- * are stopped from its begin to its end.
+ * threads: for how long these stand still, and how fast the copy goes through the heap. Under
+ * memprof it asks by memprof_leaks; built with LeakSanitizer it measures that one's check, in which
+ * threads are stopped from its begin to its end.
  *
  *     leaks graph|list MIB THREADS CHECKS
  *
