@@ -47,13 +47,14 @@ static void set_next_report(void) {
     atomic_store_explicit(&next_report_ms, mp_sys_now_ms() + report_ms, memory_order_relaxed);
 }
 
-static void tell(int error) {
+/* What goes wrong with a report the memprof command says itself. */
+static void tell(int error, const char *what) {
     if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
-        mp_say("no dump or report by itself: %s (said once)", mp_say_reason(error));
+        mp_say("no %s by itself: %s (said once)", what, mp_say_reason(error));
 }
 
-static void began(int error) {
-    tell(error);
+static void began(int error, const char *what) {
+    tell(error, what);
     atomic_store_explicit(&copying, !error, memory_order_relaxed);
 }
 
@@ -61,10 +62,10 @@ static void began(int error) {
 static void begin_one(void) {
     if (atomic_exchange_explicit(&due, false, memory_order_relaxed)) {
         set_next();
-        began(mp_dump_begin_sigsafe(&(struct mp_dump_order){.path = NULL}));
+        began(mp_dump_begin_sigsafe(&(struct mp_dump_order){.path = NULL}), "dump");
     } else if (atomic_exchange_explicit(&report_due, false, memory_order_relaxed)) {
         set_next_report();
-        began(mp_report_begin_sigsafe());
+        began(mp_report_begin_sigsafe(), "report");
     }
 }
 
@@ -80,7 +81,7 @@ void mp_regular_asked(void) {
     if (!atomic_exchange_explicit(&under_way, true, memory_order_acquire)) {
         if (looks) {
             atomic_store_explicit(&copying, mp_dump_reap_sigsafe(), memory_order_relaxed);
-            tell(mp_dump_take_error());
+            tell(mp_dump_take_error(), "dump");
         }
         if (!atomic_load_explicit(&copying, memory_order_relaxed))
             begin_one();
@@ -96,7 +97,7 @@ void mp_regular_forget(void) {
 void mp_regular_start(void) {
     period_ms = mp_options.dump_period == MP_TIME_OFF ? 0 : mp_options.dump_period;
     growth = mp_options.dump_growth == MP_NUMBER_AUTO ? 0 : mp_options.dump_growth;
-    report_ms = mp_options.report_period == MP_TIME_OFF || !*mp_options.report
+    report_ms = mp_options.report_period == MP_TIME_OFF || !mp_report_is_wanted()
                     ? 0
                     : mp_options.report_period;
     if (period_ms || growth)

@@ -221,12 +221,21 @@ void mp_report_stop(void) {
     wanted_at_exit = false;
 }
 
+static bool is_given(const char *path) {
+    return strcmp(path, "off") != 0;
+}
+
+bool mp_report_is_wanted(void) {
+    return is_given(mp_options.report);
+}
+
 void mp_report_start(void) {
-    suppressions = mp_path_absolute(mp_options.suppressions);
+    if (is_given(mp_options.suppressions))
+        suppressions = mp_path_absolute(mp_options.suppressions);
     wanted_at_exit = mp_options.leaks == MP_LEAKS_EXIT;
-    if (wanted_at_exit || *mp_options.report)
+    if (wanted_at_exit || mp_report_is_wanted())
         find_tool();
-    if (*mp_options.report && !*tool)
+    if (mp_report_is_wanted() && !*tool)
         mp_say("report=%s: the memprof command is not beside this library; there is no report",
                mp_options.report);
     if (wanted_at_exit)

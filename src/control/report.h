@@ -21,6 +21,9 @@ int mp_report_tell(bool *leaks);
 /* What a search counts, without stacks. 0 or -errno. */
 int mp_report_count(struct memprof_leaks *leaks);
 
+/* Is there a file to be renewed? */
+bool mp_report_is_wanted(void);
+
 /* Begins a report into the file, and does not wait for it. 0 or -errno. */
 int mp_report_begin_sigsafe(void);
 

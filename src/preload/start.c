@@ -46,7 +46,7 @@ static void profile_nothing(void) {
     mp_options.dump_exit = false;
     mp_options.dump_period = mp_options.dump_growth = 0;
     mp_options.leaks = MP_LEAKS_OFF;
-    mp_options.report = "";
+    mp_options.report = "off";
     mp_report_stop();
 }
 

@@ -10,6 +10,7 @@
 #define PROCESS_V1   184u
 #define STACK_V1     64u
 #define SAMPLE_V1    56u
+#define CLASS_V1     56u
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A frame as dump.h packs it; `module` counts from 1, 0: in none. */
@@ -169,6 +170,10 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .live_bytes = 143808,
             .free_objects = 548,
             .stranded_bytes = 52608,
+            .leaked_objects = 20,
+            .leaked_bytes = 1920,
+            .indirect_objects = 7,
+            .indirect_bytes = 672,
         },
         {
             .kind = MEMPROF_CLASS_LARGE,
@@ -306,6 +311,20 @@ static uint8_t *golden(bool nodes, size_t *size) {
             .access = MEMPROF_MAP_READ | MEMPROF_MAP_SHARED,
         },
     };
+    const struct memprof_dump_leaks leaks = {
+        .world = MEMPROF_WORLD_SIGNAL,
+        .threads = 5,
+        .threads_missed = 1,
+        .pause_ns = 1234567,
+        .scan_ns = 98765432,
+        .root_bytes = 400000,
+        .leaked_objects = 20,
+        .leaked_bytes = 1920,
+        .indirect_objects = 7,
+        .indirect_bytes = 672,
+        .reachable_objects = 1473,
+        .reachable_bytes = 1320864,
+    };
     const struct build_section sections[] = {
         {MEMPROF_DUMP_PROCESS, sizeof process, 1, &process, nodes ? 0 : PROCESS_V1},
         build_texts_section(&texts),
@@ -313,12 +332,13 @@ static uint8_t *golden(bool nodes, size_t *size) {
         {MEMPROF_DUMP_FRAMES, sizeof *frames, COUNT(frames), frames, 0},
         {MEMPROF_DUMP_STACKS, sizeof *stacks, COUNT(stacks), stacks, nodes ? 0 : STACK_V1},
         {MEMPROF_DUMP_SAMPLES, sizeof *samples, COUNT(samples), samples, nodes ? 0 : SAMPLE_V1},
-        {MEMPROF_DUMP_CLASSES, sizeof *classes, COUNT(classes), classes, 0},
+        {MEMPROF_DUMP_CLASSES, sizeof *classes, COUNT(classes), classes, nodes ? 0 : CLASS_V1},
         {MEMPROF_DUMP_MAPS, sizeof *maps, COUNT(maps), maps, 0},
         {MEMPROF_DUMP_NODES, sizeof *numa_nodes, COUNT(numa_nodes), numa_nodes, 0},
         {MEMPROF_DUMP_FREES, sizeof *frees, COUNT(frees), frees, 0},
         {MEMPROF_DUMP_SERIES, sizeof *points, COUNT(points), points, 0},
         {MEMPROF_DUMP_REGIONS, sizeof *regions, COUNT(regions), regions, 0},
+        {MEMPROF_DUMP_LEAKS, sizeof leaks, 1, &leaks, 0},
     };
     return build_dump(sections, nodes ? COUNT(sections) : MEMPROF_DUMP_MAPS, NULL, size);
 }

@@ -87,6 +87,9 @@ START_TEST(a_field_of_nodes_that_cannot_be_is_refused_by_name) {
     FIELD(REGIONS, 1, region, stack, 3, "stack 3 of 3");
     FIELD(REGIONS, 1, region, kind, 5, "there is no kind 5 of regions");
     FIELD(REGIONS, 0, region, reserved, 1, "a reserved field is not zero");
+    FIELD(LEAKS, 0, leaks, world, 4, "there is no way 4 of stopping threads");
+    FIELD(LEAKS, 0, leaks, world, 0, "there is no way 0 of stopping threads");
+    FIELD(LEAKS, 0, leaks, reserved, 1, "a reserved field is not zero");
     FIELD(SERIES, 1, point, uptime_ns, 999999999, "point 1 is earlier than the one before");
 }
 END_TEST
@@ -209,6 +212,7 @@ START_TEST(wrong_checksums_are_told_apart) {
 END_TEST
 
 static const struct memprof_dump_process a_process = {.page_size = 4096};
+static const struct memprof_dump_leaks some_leaks = {.world = MEMPROF_WORLD_PTRACE};
 static const uint64_t no_records[100];
 
 /* A dump with nothing in it but what must be. */
@@ -226,12 +230,15 @@ static size_t empty_sections(struct build_section *sections) {
         [MEMPROF_DUMP_FREES] = sizeof(struct memprof_dump_free),
         [MEMPROF_DUMP_SERIES] = sizeof(struct memprof_dump_point),
         [MEMPROF_DUMP_REGIONS] = sizeof(struct memprof_dump_region),
+        [MEMPROF_DUMP_LEAKS] = sizeof(struct memprof_dump_leaks),
     };
     for (uint32_t kind = 1; kind < DUMP_KINDS; kind++)
         sections[kind - 1] = (struct build_section){kind, sizes[kind], 0, no_records, 0};
     sections[0].records = &a_process;
     sections[0].count = 1;
     sections[1].count = 1;
+    sections[MEMPROF_DUMP_LEAKS - 1].records = &some_leaks;
+    sections[MEMPROF_DUMP_LEAKS - 1].count = 1;
     return DUMP_KINDS - 1;
 }
 

@@ -8,7 +8,7 @@
 
 #include "v1.h"
 
-enum { KINDS = 12 };
+enum { KINDS = 13 };
 
 struct dump *dump;
 struct dump_error error;
@@ -77,6 +77,7 @@ void check_golden_records(void) {
         {dump->frees, dump->free_count, sizeof *dump->frees},
         {dump->points, dump->point_count, sizeof *dump->points},
         {dump->regions, dump->region_count, sizeof *dump->regions},
+        {dump->leaks, dump->leaks != NULL, sizeof *dump->leaks},
     };
     for (size_t i = 0; i < KINDS; i++) {
         ck_assert_uint_eq(have[i].count, i < count ? sections[i].count : 0);
