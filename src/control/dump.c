@@ -53,7 +53,8 @@ struct request {
     const char *answer; /* or NULL */
     long pid, parent_pid;
     bool waited_for;
-    int (*then)(int dump, const struct mp_contents_leaks *leaks);
+    int (*then)(int dump, const struct mp_contents_leaks *leaks, void *context);
+    void *context;
     bool no_dump;
     struct mp_snapshot snapshot;
 };
@@ -131,7 +132,7 @@ static _Noreturn void be_the_copy(void *context) {
     if (request->then && error)
         mp_say("no search for leaks: %s", mp_say_reason(error));
     else if (request->then)
-        error = -request->then(fd, &leaks);
+        error = -request->then(fd, &leaks, request->context);
     mp_sys_exit(-error);
 }
 
@@ -265,6 +266,7 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
         .parent_pid = mp_sys_getppid(),
         .waited_for = waited_for,
         .then = order->then,
+        .context = order->context,
         .no_dump = order->no_dump,
         .snapshot =
             {
@@ -313,11 +315,17 @@ static int wait_and_note(long copy) {
  * above the stack's pointer of who calls this. */
 #define SPILL_REGISTERS() __builtin_unwind_init()
 
+/* After a filter that may end the program for a system call, each that a dump takes may be its end.
+ */
+static bool may_dump(void) {
+    return mp_about_has_started() && !mp_sys_confined;
+}
+
 int mp_dump_write_sigsafe(const struct mp_dump_order *order) {
     long copy = 0;
     uint64_t mask;
     SPILL_REGISTERS();
-    if (!mp_about_has_started())
+    if (!may_dump())
         return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
@@ -330,7 +338,7 @@ int mp_dump_run(const struct mp_dump_order *order, int *status) {
     uint64_t mask;
     SPILL_REGISTERS();
     *status = 0;
-    if (!mp_about_has_started())
+    if (!may_dump())
         return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
@@ -343,6 +351,8 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
     long copy = 0;
     uint64_t mask;
     SPILL_REGISTERS();
+    if (!may_dump())
+        return -EPERM;
     mp_dump_reap_sigsafe();
     lock_dumps(&mask);
     int error = start_dump(order, false, mp_arch_stack_pointer(), &copy);
@@ -354,7 +364,7 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
 
 void mp_dump_at_exit(void) {
     int error = mp_dump_write_sigsafe(&(struct mp_dump_order){.path = NULL});
-    if (error)
+    if (error && !mp_sys_confined)
         mp_say("no dump at exit: %s: %s", path_now, mp_say_reason(error));
 }
 

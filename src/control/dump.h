@@ -27,7 +27,8 @@ struct mp_dump_order {
     const char *answer;
     /* In the copy: no file gets a name; this is called with the dump's descriptor, and what it
      * returns is the copy's exit status. */
-    int (*then)(int dump, const struct mp_contents_leaks *leaks);
+    int (*then)(int dump, const struct mp_contents_leaks *leaks, void *context);
+    void *context;
     bool no_dump; /* with `then`: none is written, and it gets -1 */
     bool leaks;   /* look for them, with all threads stopped for as long as the copying takes */
 };

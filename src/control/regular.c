@@ -49,7 +49,7 @@ static void set_next_report(void) {
 
 /* What goes wrong with a report the memprof command says itself. */
 static void tell(int error, const char *what) {
-    if (error && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
+    if (error && !mp_sys_confined && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
         mp_say("no %s by itself: %s (said once)", what, mp_say_reason(error));
 }
 

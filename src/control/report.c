@@ -11,7 +11,6 @@
 #include "control/path.h"
 #include "heap/arena.h"
 #include "platform/elf.h"
-#include "platform/lock.h"
 #include "platform/options.h"
 #include "platform/own.h"
 #include "platform/say.h"
@@ -107,8 +106,9 @@ static void become_tool(int dump, const char *const *first) {
     mp_sys_become(tool, arguments, environment, log);
 }
 
-static int tell(int dump, const struct mp_contents_leaks *leaks) {
+static int tell(int dump, const struct mp_contents_leaks *leaks, void *unused) {
     static const char *const first[] = {"--quiet", NULL};
+    (void)unused;
     if (*tool)
         become_tool(dump, first);
     const uint64_t *objects = leaks->found->all.objects, *bytes = leaks->found->all.bytes;
@@ -121,9 +121,10 @@ static int tell(int dump, const struct mp_contents_leaks *leaks) {
     return count > 0;
 }
 
-static int write_report(int dump, const struct mp_contents_leaks *leaks) {
+static int write_report(int dump, const struct mp_contents_leaks *leaks, void *unused) {
     const char *const first[] = {"--json", "--output", report_path, NULL};
     (void)leaks;
+    (void)unused;
     become_tool(dump, first);
     return ENOENT;
 }
@@ -149,22 +150,21 @@ int mp_report_begin_sigsafe(void) {
 int mp_report_tell(bool *leaks) {
     const struct mp_dump_order order = {.leaks = true, .then = tell};
     int status = 0;
-    if (!*tool)
+    if (!*tool && !mp_sys_confined)
         find_tool();
     ask_program();
     int error = mp_dump_run(&order, &status);
-    if (error)
+    if (error && !mp_sys_confined)
         mp_say("no search for leaks: %s", mp_say_reason(error));
     *leaks = status == 1;
     return error;
 }
 
-static struct memprof_leaks *counted; /* in memory that the copy shares */
-
-static int count(int dump, const struct mp_contents_leaks *leaks) {
+/* Into memory that the copy shares. */
+static int count(int dump, const struct mp_contents_leaks *leaks, void *counted) {
     const struct mp_leaks_sums *all = &leaks->found->all;
     (void)dump;
-    *counted = (struct memprof_leaks){
+    *(struct memprof_leaks *)counted = (struct memprof_leaks){
         .leaked_bytes = all->bytes[MP_LEAKED],
         .leaked_objects = all->objects[MP_LEAKED],
         .indirect_bytes = all->bytes[MP_LEAKED_INDIRECTLY],
@@ -181,19 +181,16 @@ static int count(int dump, const struct mp_contents_leaks *leaks) {
 }
 
 int mp_report_count(struct memprof_leaks *leaks) {
-    static struct mp_lock one = MP_LOCK_INIT(MP_RANK_COUNT);
-    const struct mp_dump_order order = {.leaks = true, .then = count, .no_dump = true};
     int status = 0;
     uintptr_t page =
         mp_sys_mmap(0, OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (mp_sys_failed(page))
         return (int)(intptr_t)page;
     mp_own_add(page, OS_PAGE);
-    mp_lock_take(&one);
-    counted = (struct memprof_leaks *)page;
+    const struct mp_dump_order order = {
+        .leaks = true, .then = count, .context = (void *)page, .no_dump = true};
     int error = mp_dump_run(&order, &status);
-    *leaks = *counted;
-    mp_lock_drop(&one);
+    *leaks = *(const struct memprof_leaks *)page;
     mp_own_remove(page);
     mp_sys_munmap(page, OS_PAGE);
     return error ? error : -status;

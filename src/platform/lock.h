@@ -11,7 +11,6 @@
 
 /* A thread that holds a lock may take only locks of a higher rank. */
 enum mp_lock_rank {
-    MP_RANK_COUNT,        /* one search for the program itself at a time */
     MP_RANK_DUMP,         /* one dump at a time */
     MP_RANK_TOLD,         /* what the program has said of its memory: roots, no leaks */
     MP_RANK_MIRROR_START, /* whether there is a black box is being decided */

@@ -199,6 +199,10 @@ const char *mp_say_reason(int error) {
         return "no memory to spare, or none within the memory cgroup's limit";
     case ENOTSUP:
         return "not on a file system in memory (tmpfs)";
+    case EBUSY:
+        return "the last search is still at it";
+    case EAGAIN:
+        return "new threads come faster than they can be stopped, or there may be no more processes";
     case ELOOP:
         return "a symbolic link";
     default:
