@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "control/dump.h"
 #include "control/path.h"
@@ -15,6 +16,7 @@
 #include "platform/own.h"
 #include "platform/say.h"
 #include "platform/sys.h"
+#include "platform/trace.h"
 #include "record/writer.h"
 
 #ifndef MEMPROF_TOOL
@@ -23,6 +25,7 @@
 
 #define PATH_MOST 4096u
 #define OS_PAGE   ((size_t)4096)
+#define MISSING   127 /* the command could not be run */
 
 static const char *suppressions = ""; /* the option's file */
 static uint32_t report_count;
@@ -82,8 +85,25 @@ static bool make_file(const char *content, char *name, size_t size) {
     return true;
 }
 
+/* Its exit status, or -errno. A process that becomes another program is a child like all others,
+ * whose end is told to its parent: so the copy has a child for that, and stays what it is. */
+static int run(const char *const *arguments, const char *const *environment) {
+    int status, log = mp_say_open();
+    long child = mp_sys_copy(), got;
+    if (child == 0) {
+        mp_sys_become(tool, arguments, environment, log);
+        mp_sys_exit(MISSING);
+    }
+    if (child < 0)
+        return (int)child;
+    do
+        got = mp_trace_wait(&status, true);
+    while (got != child && (got > 0 || got == -EINTR));
+    return got == child && WIFEXITED(status) ? WEXITSTATUS(status) : -ESRCH;
+}
+
 /* What it prints goes to the log. */
-static void become_tool(int dump, const char *const *first) {
+static int run_tool(int dump, const char *const *first) {
     static char file[48], own[48];
     const char *arguments[12] = {tool, "leaks"};
     static const char *const environment[] = {"LC_ALL=C", NULL};
@@ -102,15 +122,15 @@ static void become_tool(int dump, const char *const *first) {
     mp_text_init(&text, file, sizeof file);
     mp_text_add(&text, "/proc/self/fd/%lu", (uint64_t)(unsigned)dump);
     arguments[count] = file;
-    int log = mp_say_open();
-    mp_sys_become(tool, arguments, environment, log);
+    return run(arguments, environment);
 }
 
 static int tell(int dump, const struct mp_contents_leaks *leaks, void *unused) {
     static const char *const first[] = {"--quiet", NULL};
     (void)unused;
-    if (*tool)
-        become_tool(dump, first);
+    int status = *tool ? run_tool(dump, first) : -ENOENT;
+    if (status >= 0 && status <= 2)
+        return status;
     const uint64_t *objects = leaks->found->all.objects, *bytes = leaks->found->all.bytes;
     uint64_t count = objects[MP_LEAKED] + objects[MP_LEAKED_INDIRECTLY];
     if (count)
@@ -125,8 +145,7 @@ static int write_report(int dump, const struct mp_contents_leaks *leaks, void *u
     const char *const first[] = {"--json", "--output", report_path, NULL};
     (void)leaks;
     (void)unused;
-    become_tool(dump, first);
-    return ENOENT;
+    return run_tool(dump, first);
 }
 
 /* ---- in the process ---- */

@@ -1,7 +1,7 @@
 /* Reports of leaks that nobody asks for: one at the program's exit (leaks=exit), on the log, and
- * one every report_period into the file that `report` names. A copy of the process searches, and
- * then becomes the memprof command, which has the names of functions and knows the suppressions;
- * where that is not to be found, the log gets what is counted alone. */
+ * one every report_period into the file that `report` names. A copy of the process searches,
+ * and has the memprof command print it, which has the names of functions and knows the
+ * suppressions; where that is not to be found, the log gets what is counted alone. */
 #ifndef MP_CONTROL_REPORT_H
 #define MP_CONTROL_REPORT_H
 

@@ -136,13 +136,9 @@ static long copy_twice(struct making *making) {
 
 /* ---- all ---- */
 
-static bool is_live(uintptr_t address) {
-    return mp_census_is_live((const void *)address);
-}
-
 static long copy_for_leaks(struct making *making) {
     int signal = mp_request_signal();
-    mp_told_forget(is_live);
+    mp_told_forget(mp_census_is_in_live);
     long copy = copy_stopped(making);
     if (copy != -EPERM && copy != -EACCES && copy != -ENOSYS)
         return copy;

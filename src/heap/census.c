@@ -80,6 +80,19 @@ MP_RACY int mp_census_is_live(const void *pointer) {
     return offset % size == 0 && offset / size < page->carved && is_live(pointer, size);
 }
 
+MP_RACY bool mp_census_is_in_live(uintptr_t pointer) {
+    const struct mp_page *page = mp_arena_find_head(pointer);
+    if (!page)
+        return mp_huge_peek_overlap(pointer, pointer + 1);
+    enum mp_kind kind = mp_page_kind(page);
+    if (kind == MP_KIND_LARGE)
+        return true;
+    if (kind == MP_KIND_NONE || kind == MP_KIND_FREE || kind == MP_KIND_CONT)
+        return false;
+    uint32_t size = mp_classes[page->class].size;
+    return mp_census_is_live((const void *)(pointer - (pointer - page->start) % size));
+}
+
 /* ---- the running process ---- */
 
 MP_RACY static void add_page(const struct mp_page *page, enum mp_kind kind, void *context) {

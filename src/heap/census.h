@@ -39,7 +39,10 @@ void mp_census(struct mp_census *census);
 /* Is this the start of a live block? In the same sense. */
 int mp_census_is_live(const void *pointer);
 
-/* ... of one that is known to have been made there? */
+/* Does the address lie in a live block? */
+bool mp_census_is_in_live(uintptr_t pointer);
+
+/* Is a block live that is known to have been made there? */
 bool mp_census_is_live_block(const void *block, uint32_t size);
 
 struct mp_stats_class {

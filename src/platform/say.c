@@ -202,7 +202,8 @@ const char *mp_say_reason(int error) {
     case EBUSY:
         return "the last search is still at it";
     case EAGAIN:
-        return "new threads come faster than they can be stopped, or there may be no more processes";
+        return "new threads come faster than they can be stopped, or there may be no more "
+               "processes";
     case ELOOP:
         return "a symbolic link";
     default:

@@ -259,6 +259,8 @@ void mp_sys_become(const char *path, const char *const *arguments, const char *c
     for (int fd = 1; fd <= 2 && out >= 0; fd++) {
         if (fd != out)
             mp_arch_syscall(SYS_dup3, out, fd, 0, 0, 0, 0);
+        else
+            mp_arch_syscall(SYS_fcntl, fd, F_SETFD, 0, 0, 0, 0); /* it stays */
     }
     mp_arch_syscall(SYS_umask, umask_before, 0, 0, 0, 0, 0);
     mp_arch_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&nothing, 0, sizeof nothing, 0, 0);
