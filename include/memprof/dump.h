@@ -205,6 +205,8 @@ enum memprof_dump_map_kind {
 #define MEMPROF_MAP_SHARED 8u
 /* Pointers that are there alone were not seen: a copy of the process does not have these pages. */
 #define MEMPROF_MAP_UNSEEN 16u
+/* It may be made writable, or has been it: of a file that is open for writing, or private. */
+#define MEMPROF_MAP_MAY_WRITE 32u
 
 struct memprof_dump_map {
     uint64_t start, end;

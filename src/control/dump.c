@@ -315,8 +315,8 @@ static int wait_and_note(long copy) {
  * above the stack's pointer of who calls this. */
 #define SPILL_REGISTERS() __builtin_unwind_init()
 
-/* After a filter that may end the program for a system call, each that a dump takes may be its end.
- */
+/* After a filter that may end the program for a system call, each that a dump takes may be its end:
+ * then there is one only where the program itself calls for it. */
 static bool may_dump(void) {
     return mp_about_has_started() && !mp_sys_confined;
 }
@@ -325,7 +325,7 @@ int mp_dump_write_sigsafe(const struct mp_dump_order *order) {
     long copy = 0;
     uint64_t mask;
     SPILL_REGISTERS();
-    if (!may_dump())
+    if (!mp_about_has_started())
         return -EPERM;
     lock_dumps(&mask);
     int error = start_dump(order, true, mp_arch_stack_pointer(), &copy);
@@ -363,8 +363,10 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
 }
 
 void mp_dump_at_exit(void) {
+    if (mp_sys_confined)
+        return;
     int error = mp_dump_write_sigsafe(&(struct mp_dump_order){.path = NULL});
-    if (error && !mp_sys_confined)
+    if (error)
         mp_say("no dump at exit: %s: %s", path_now, mp_say_reason(error));
 }
 

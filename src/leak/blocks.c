@@ -51,6 +51,7 @@ static void number_page(const struct mp_page *page, enum mp_kind kind, void *unu
         .start = page->start,
         .size = large ? page->bytes : mp_classes[page->class].size,
         .first = mp_blocks.count,
+        .whole = large,
     };
     mp_blocks.count += large ? 1 : page->carved;
     extend(page->start, large ? page->bytes : (size_t)page->carved * mp_classes[page->class].size);
@@ -162,7 +163,7 @@ static uint32_t find_page(uint32_t number) {
 void mp_blocks_get(uint32_t number, uint32_t *page, struct mp_block_found *found) {
     if (number >= mp_blocks.huge_first) {
         const struct mp_blocks_huge *huge = &mp_blocks.huge[number - mp_blocks.huge_first];
-        *found = (struct mp_block_found){huge->start, huge->size, number};
+        *found = (struct mp_block_found){huge->start, huge->size, number, 1};
         return;
     }
     const struct mp_blocks_page *pages = mp_blocks.pages;
@@ -171,6 +172,7 @@ void mp_blocks_get(uint32_t number, uint32_t *page, struct mp_block_found *found
     found->size = pages[*page].size;
     found->start = pages[*page].start + (number - pages[*page].first) * found->size;
     found->number = number;
+    found->whole = pages[*page].whole;
 }
 
 bool mp_blocks_is_left(uintptr_t start) {
@@ -193,12 +195,12 @@ bool mp_blocks_find_huge(uintptr_t pointer, struct mp_block_found *found) {
     if (!low || pointer - mp_blocks.huge[low - 1].start >= mp_blocks.huge[low - 1].size)
         return false;
     *found = (struct mp_block_found){mp_blocks.huge[low - 1].start, mp_blocks.huge[low - 1].size,
-                                     mp_blocks.huge_first + low - 1};
+                                     mp_blocks.huge_first + low - 1, 1};
     return true;
 }
 
 bool mp_blocks_is_live(const struct mp_block_found *block) {
-    return block->size > MP_MEDIUM_MAX ||
+    return block->whole ||
            mp_census_is_live_block((const void *)block->start, (uint32_t)block->size);
 }
 
@@ -221,7 +223,7 @@ static void each_of_page(const struct mp_page *page, enum mp_kind kind, void *co
     if (!slice)
         return;
     if (kind == MP_KIND_LARGE) {
-        block = (struct mp_block_found){page->start, page->bytes, slice->first};
+        block = (struct mp_block_found){page->start, page->bytes, slice->first, 1};
         if (!is_left_out(each, block.number))
             each->visit(&block, each->context);
         return;
@@ -244,7 +246,7 @@ void mp_blocks_each(const uint64_t *but, mp_block_visitor *visit, void *context)
     mp_arena_each_page(each_of_page, &each);
     for (uint32_t i = 0; i < mp_blocks.huge_count; i++) {
         const struct mp_block_found block = {mp_blocks.huge[i].start, mp_blocks.huge[i].size,
-                                             mp_blocks.huge_first + i};
+                                             mp_blocks.huge_first + i, 1};
         if (!is_left_out(&each, block.number))
             visit(&block, context);
     }

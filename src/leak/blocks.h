@@ -16,6 +16,7 @@ struct mp_block_found {
     uintptr_t start;
     size_t size;
     uint32_t number; /* below mp_blocks_count */
+    uint32_t whole;  /* not 0: a span or a mapping of its own, be it ever so small */
 };
 
 /* Numbers the blocks; false: no memory. For one check at a time. */
@@ -67,6 +68,7 @@ struct mp_blocks_page {
     uintptr_t start;
     size_t size; /* of a block */
     uint32_t first;
+    uint32_t whole;
 };
 
 struct mp_blocks_huge {
@@ -106,7 +108,7 @@ MP_INLINE bool mp_blocks_find(uintptr_t pointer, struct mp_block_found *found) {
         uintptr_t start = range->base + ((number - slice->back) << MP_SLICE_SHIFT);
         if (MP_UNLIKELY(slice->kind == MP_BLOCKS_LARGE)) {
             size_t size = mp_blocks_large_size(start);
-            *found = (struct mp_block_found){start, size, slice->first};
+            *found = (struct mp_block_found){start, size, slice->first, 1};
             return pointer - start < size;
         }
         uint32_t index = (uint32_t)((pointer - start) * mp_blocks.inverse[slice->class] >> 40);
@@ -115,6 +117,7 @@ MP_INLINE bool mp_blocks_find(uintptr_t pointer, struct mp_block_found *found) {
         found->size = mp_classes[slice->class].size;
         found->start = start + index * found->size;
         found->number = slice->first + index;
+        found->whole = 0;
         return MP_LIKELY(slice->kind == MP_BLOCKS_MANY) || mp_blocks_is_left(found->start);
     }
     return mp_blocks_find_huge(pointer, found);

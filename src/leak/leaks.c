@@ -9,7 +9,7 @@
 static struct mp_leaks_sums *sums_of(struct mp_leaks *leaks, const struct mp_block_found *block) {
     if (block->number >= mp_blocks.huge_first)
         return &leaks->mapped;
-    if (block->size > MP_MEDIUM_MAX)
+    if (block->whole)
         return &leaks->large;
     return &leaks->classes[mp_class_of(block->size)];
 }

@@ -119,7 +119,7 @@ static void mark_part(uintptr_t start, uintptr_t end, void *marks) {
 
 /* Large ones may have been touched in part only. */
 void mp_mark_block(struct mp_marks *marks, const struct mp_block_found *block) {
-    if (block->size > MP_MEDIUM_MAX)
+    if (block->whole)
         mp_present_each(block->start, block->start + block->size, false, mark_part, marks);
     else
         mp_mark_range(marks, block->start, block->start + block->size);

@@ -73,6 +73,11 @@ static int send(long id, void *unused) {
     if (stopped->count == stopped->room)
         return -ENOBUFS;
     stopped->threads[stopped->count] = (struct mp_stopped_thread){.id = id};
+    if (id == mp_sys_gettid()) { /* it has its registers on its stack */
+        stopped->threads[stopped->count].sp = mp_arch_stack_pointer();
+        stopped->threads[stopped->count].tp = mp_arch_thread_pointer();
+        stopped->threads[stopped->count].register_count = 1;
+    }
     atomic_signal_fence(memory_order_seq_cst);
     atomic_thread_fence(memory_order_release); /* the handler looks for its thread */
     stopped->count++;

@@ -9,6 +9,11 @@
 #define OS_PAGE    ((uintptr_t)4096)
 #define SOME_PAGES 512u
 
+/* Bits of /proc/PID/pagemap. A private mapping's page that is the file's is as the file has it. */
+#define PRESENT ((uint64_t)1 << 63)
+#define SWAPPED ((uint64_t)1 << 62)
+#define OF_FILE ((uint64_t)1 << 61)
+
 static int pagemap = -1; /* a descriptor */
 static uint64_t entries[SOME_PAGES];
 static unsigned char in_core[SOME_PAGES];
@@ -23,6 +28,10 @@ void mp_present_end(void) {
     pagemap = -1;
 }
 
+bool mp_present_is_known(void) {
+    return pagemap >= 0;
+}
+
 static bool look(uintptr_t start, size_t pages, bool shared) {
     size_t size = pages * sizeof *entries;
     if (shared)
@@ -31,7 +40,7 @@ static bool look(uintptr_t start, size_t pages, bool shared) {
                                     (int64_t)(start / OS_PAGE * sizeof *entries)) != (long)size)
         return false;
     for (size_t i = 0; i < pages; i++)
-        in_core[i] = entries[i] >> 62 != 0; /* in memory, or in swap */
+        in_core[i] = (entries[i] & (PRESENT | SWAPPED)) && !(entries[i] & OF_FILE);
     return true;
 }
 

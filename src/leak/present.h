@@ -11,8 +11,11 @@
 void mp_present_begin(void);
 void mp_present_end(void);
 
+/* Does the kernel tell? */
+bool mp_present_is_known(void);
+
 /* The parts of [start, end) that are there. `shared`: with other processes, and so perhaps not yet
- * in a copy's tables. */
+ * in a copy's tables. Pages of a private mapping that nobody has written to do not count. */
 void mp_present_each(uintptr_t start, uintptr_t end, bool shared,
                      void (*visit)(uintptr_t start, uintptr_t end, void *context), void *context);
 

@@ -272,11 +272,18 @@ static bool may_hold_pointers(const struct memprof_dump_map *map, const char *pa
         (has_prefix(path, "/dev/") && !has_prefix(path, "/dev/shm/") &&
          !has_prefix(path, "/dev/zero")))
         return false; /* a device's, for which being read may mean something */
-    if (file && !(map->access & MEMPROF_MAP_WRITE))
-        return false;
     /* What is not to be written to any more, or not even to be read, may have been before. */
+    bool shared = map->access & MEMPROF_MAP_SHARED;
+    bool written = map->access & (MEMPROF_MAP_WRITE | (shared ? MEMPROF_MAP_MAY_WRITE : 0));
+    if (file && !written && (shared || !mp_present_is_known()))
+        return false;
     return (map->access & MEMPROF_MAP_SHARED) || !work.has_resident ||
            map->rss_bytes + map->swap_bytes > 0;
+}
+
+/* Its stack is nobody's then; other threads go on. */
+static bool main_has_ended(void) {
+    return work.stopped->missed == 0 && !mp_threads_find(work.stopped, work.stopped->process);
 }
 
 static void mark_mapping(struct memprof_dump_map *map, const char *path, void *unused) {
@@ -291,6 +298,8 @@ static void mark_mapping(struct memprof_dump_map *map, const char *path, void *u
         return;
     if (!(map->access & MEMPROF_MAP_READ))
         mp_sys_mprotect(span.start, span.end - span.start, PROT_READ); /* of the copy */
+    if (strcmp(path, "[stack]") == 0 && main_has_ended())
+        return;
     uintptr_t used = find_stack(span, &by_libc);
     if (used && (strcmp(path, "[stack]") == 0 || (guarded && by_libc)))
         span.start = used > span.start ? used : span.start;

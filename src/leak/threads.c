@@ -97,7 +97,10 @@ static void *share_page(void) {
 
 bool mp_threads_begin(struct mp_stopped *stopped, long process) {
     int count = mp_threads_each(process, count_one, NULL);
-    *stopped = (struct mp_stopped){.room = (count > 0 ? (uint32_t)count : 0) * 2 + THREADS_MORE};
+    *stopped = (struct mp_stopped){
+        .room = (count > 0 ? (uint32_t)count : 0) * 2 + THREADS_MORE,
+        .process = process,
+    };
     stopped->threads = mp_record_alloc(stopped->room * sizeof *stopped->threads);
     stopped->pause_ns = share_page();
     return stopped->threads && stopped->pause_ns;

@@ -22,6 +22,7 @@ struct mp_stopped {
     struct mp_stopped_thread *threads; /* all of the process */
     uint32_t count, room;
     uint32_t missed;
+    long process; /* that is, the number of its first thread */
     /* From the first thread's stop until all went on; 0 before. A copy sees it, too. */
     _Atomic(uint64_t) *pause_ns;
 };

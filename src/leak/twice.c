@@ -84,7 +84,7 @@ struct confirm {
 };
 
 static unsigned class_of(const struct mp_block_found *block) {
-    return block->size <= MP_MEDIUM_MAX ? mp_class_of(block->size) : LARGER_BLOCKS;
+    return block->whole ? LARGER_BLOCKS : mp_class_of(block->size);
 }
 
 static void mark_unconfirmed(const struct mp_block_found *block, void *context) {

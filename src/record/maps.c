@@ -80,8 +80,12 @@ static void parse_line(void *context, const char *line) {
     parse_field(line, "Private_Dirty:", &parser->map.dirty_bytes);
     parse_field(line, "Swap:", &parser->map.swap_bytes);
     /* MADV_DONTFORK and MADV_WIPEONFORK */
-    if (strncmp(line, "VmFlags:", 8) == 0 && (strstr(line, " dc") || strstr(line, " wf")))
-        parser->map.access |= MEMPROF_MAP_UNSEEN;
+    if (strncmp(line, "VmFlags:", 8) == 0) {
+        if (strstr(line, " dc") || strstr(line, " wf"))
+            parser->map.access |= MEMPROF_MAP_UNSEEN;
+        if (strstr(line, " mw"))
+            parser->map.access |= MEMPROF_MAP_MAY_WRITE;
+    }
 }
 
 /* Calls for each line of the file, without its newline. 0 or -errno. */

@@ -1,5 +1,6 @@
 #include "commands/process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,10 +9,8 @@
 
 #include <memprof/request.h>
 
-/* A file of /proc/PID as text, at most size - 1 bytes; -1 with errno. NULs become `nul`. */
-static ssize_t read_file(pid_t pid, const char *file, char *buffer, size_t size, char nul) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+/* A file as text, at most size - 1 bytes; -1 with errno. NULs become `nul`. */
+static ssize_t read_path(const char *path, char *buffer, size_t size, char nul) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
@@ -28,6 +27,51 @@ static ssize_t read_file(pid_t pid, const char *file, char *buffer, size_t size,
     return (ssize_t)length;
 }
 
+/* Field 3 of a file like /proc/PID/stat; 'X': there is none. */
+static char state_in(const char *path) {
+    char stat[1024];
+    const char *name_end = read_path(path, stat, sizeof stat, ' ') > 0 ? strrchr(stat, ')') : NULL;
+    return name_end && name_end[1] ? name_end[2] : 'X';
+}
+
+static bool has_ended(char state) {
+    return state == 'Z' || state == 'X';
+}
+
+/* A thread by which /proc tells of the process: the first, or when that has ended before others,
+ * one of these. 0: all have. */
+static pid_t thread_of(pid_t pid) {
+    char path[300];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (!has_ended(state_in(path)))
+        return pid;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *list = opendir(path);
+    pid_t found = 0;
+    for (struct dirent *entry; list && !found && (entry = readdir(list)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, entry->d_name);
+        if (entry->d_name[0] != '.' && !has_ended(state_in(path)))
+            found = (pid_t)atoi(entry->d_name);
+    }
+    if (list)
+        closedir(list);
+    return found;
+}
+
+/* A file of the process's. */
+static ssize_t read_file(pid_t pid, const char *file, char *buffer, size_t size, char nul) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    return read_path(path, buffer, size, nul);
+}
+
+/* ... and of what it has as long as any thread is there. */
+static ssize_t read_living(pid_t pid, const char *file, char *buffer, size_t size, char nul) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/%s", (int)pid, (int)thread_of(pid), file);
+    return read_path(path, buffer, size, nul);
+}
+
 /* What follows "\nKEY:" in /proc/PID/status. */
 static const char *field(const char *status, const char *key) {
     size_t length = strlen(key);
@@ -42,7 +86,7 @@ static const char *field(const char *status, const char *key) {
 bool process_variable(pid_t pid, const char *name, char *value, size_t size) {
     static char environment[1 << 20];
     size_t length = strlen(name);
-    if (read_file(pid, "environ", environment, sizeof environment, '\n') <= 0)
+    if (read_living(pid, "environ", environment, sizeof environment, '\n') <= 0)
         return false;
     for (const char *line = environment; line; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -91,7 +135,7 @@ static int request_signal(pid_t pid) {
 
 static bool maps_library(pid_t pid) {
     char path[64], line[4608];
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/maps", (int)pid, (int)thread_of(pid));
     FILE *maps = fopen(path, "re");
     bool found = false;
     while (maps && !found && fgets(line, sizeof line, maps)) {
@@ -154,7 +198,7 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
         if (i == 0 || pids[i - 1] == '\t' || pids[i - 1] == ' ')
             process->own_pid = (pid_t)atoi(pids + i);
     }
-    if (read_file(pid, "cmdline", process->command, sizeof process->command, ' ') <= 0)
+    if (read_living(pid, "cmdline", process->command, sizeof process->command, ' ') <= 0)
         snprintf(process->command, sizeof process->command, "%s", process->name);
     for (size_t n = strlen(process->command); n > 0 && process->command[n - 1] == ' ';)
         process->command[--n] = '\0';
@@ -170,15 +214,11 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
 
 bool process_catches(pid_t pid, int number) {
     char status[8192];
-    if (read_file(pid, "status", status, sizeof status, ' ') <= 0)
+    if (read_living(pid, "status", status, sizeof status, ' ') <= 0)
         return false;
     return strtoull(field(status, "SigCgt"), NULL, 16) >> (number - 1) & 1;
 }
 
 bool process_lives(pid_t pid) {
-    char stat[1024];
-    if (read_file(pid, "stat", stat, sizeof stat, ' ') <= 0)
-        return false;
-    const char *name_end = strrchr(stat, ')');
-    return !name_end || (name_end[2] != 'Z' && name_end[2] != 'X');
+    return thread_of(pid) != 0;
 }
