@@ -95,6 +95,25 @@ bool tool_parse_size(const char *text, uint64_t *out) {
     return *at == '\0' && !__builtin_mul_overflow(number, (uint64_t)1 << shift, out);
 }
 
+bool tool_parse_time(const char *text, double *seconds) {
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"", 1}, {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    size_t digits = strspn(text, "0123456789.");
+    char *end;
+    if (digits == 0 || digits > 15 || *text == '.')
+        return false;
+    *seconds = strtod(text, &end);
+    for (size_t i = 0; end == text + digits && i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) == 0) {
+            *seconds *= units[i].seconds;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tool_parse_confidence(const char *text, double *out) {
     char *end;
     if (*text != '.' && (*text < '0' || *text > '9'))

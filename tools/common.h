@@ -40,6 +40,8 @@ enum { TOOL_NUMBER = 40 };
 
 /* "10", "64k", "1m", "2g"; the whole text. */
 bool tool_parse_size(const char *text, uint64_t *out);
+/* "10", "500ms", "10s", "5m", "1h", "2d"; the whole text. Seconds. */
+bool tool_parse_time(const char *text, double *seconds);
 /* A number between 0.5 and 1, both excluded. */
 bool tool_parse_confidence(const char *text, double *out);
 /* "532 B", "1.2 MiB"; with `sign`, a plus before what is positive. */

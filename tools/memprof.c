@@ -22,6 +22,7 @@ static const char help[] =
     "  show PID|FILE                        who holds the memory\n"
     "  leaks PID|FILE                       what has leaked\n"
     "  stats PID|FILE                       what it holds, without stacks\n"
+    "  watch PID                            does it grow for good?\n"
     "  help, version                        show this, or the version\n"
     "\n"
     "memprof COMMAND --help says more. memdiff compares two dumps.\n";
@@ -138,8 +139,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", command_run}, {"ps", command_ps}, {"dump", command_dump},
-    {"show", show},       {"stats", stats},   {"leaks", leaks},
+    {"run", command_run}, {"ps", command_ps}, {"dump", command_dump},   {"show", show},
+    {"stats", stats},     {"leaks", leaks},   {"watch", command_watch},
 };
 
 int main(int argc, char **argv) {

@@ -10,6 +10,7 @@
 #define PARK_MS     200u  /* for a thread to take the signal */
 #define TURN_MS     2000u /* for one that only waits for its turn */
 #define PASSES_MOST 64u   /* over the list of threads */
+#define ENDED       (-1)  /* in the place of a signal */
 #define TURN_US     50u   /* between looks at how many have come */
 #define LOOK_TURNS  40u   /* ... and at those that have not */
 
@@ -95,7 +96,7 @@ static int send(long id, void *unused) {
 static bool may_come(struct mp_stopped_thread *thread, uint64_t waited_ms) {
     struct mp_thread_status status;
     if (!mp_threads_status(mp_sys_getpid(), thread->id, &status) || status.state == 'Z') {
-        thread->id = 0;
+        thread->signal = ENDED; /* it stays known: a first thread is listed on */
         return false;
     }
     if (status.blocked >> (park.signal - 1) & 1)
@@ -107,7 +108,7 @@ static bool one_may_come(struct mp_stopped *stopped, uint64_t waited_ms) {
     bool any = false;
     for (uint32_t i = 0; i < stopped->count; i++) {
         struct mp_stopped_thread *thread = &stopped->threads[i];
-        if (thread->id && !thread->stopped && thread->id != mp_sys_gettid())
+        if (thread->signal != ENDED && !thread->stopped && thread->id != mp_sys_gettid())
             any |= may_come(thread, waited_ms);
     }
     return any;
@@ -127,7 +128,7 @@ static void wait_for_all(struct mp_stopped *stopped, uint64_t began_ms) {
 static void drop_ended(struct mp_stopped *stopped) {
     for (uint32_t i = 0; i < stopped->count;) {
         struct mp_stopped_thread *thread = &stopped->threads[i];
-        if (thread->id == 0) {
+        if (thread->signal == ENDED) {
             *thread = stopped->threads[--stopped->count];
             continue;
         }

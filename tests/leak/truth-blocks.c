@@ -13,6 +13,20 @@ BLOCK(lost_block)
 BLOCK(lost_other)
 BLOCK(lost_behind_block)
 
+/* A stack has words of which the lower half was set to zero and the upper one is left from a
+ * pointer: they point to where an address is a multiple of 4 GiB. A huge block that is to be lost
+ * lies elsewhere, or every sixtieth run would fail. */
+typedef void *maker(size_t size);
+
+static void *apart(maker *make, size_t size) {
+    void *block = make(size);
+    if ((uintptr_t)block >> 32 == ((uintptr_t)block + size) >> 32)
+        return block;
+    void *other = apart(make, size);
+    free(block);
+    return other;
+}
+
 /* ---- pointers into a block ---- */
 
 static const size_t sizes[] = {1, 8, 24, 64, 100, 1000, 5000, 40000, 70000, 300000, 3 << 20};
@@ -162,9 +176,11 @@ static void run_halves(void) {
     truth_rest();
 }
 
+SITE(lost_huge, apart(malloc, size))
+
 MAKES void make_before_start(void) {
     roots[0] = (char *)lost_full(300000) - 1;
-    roots[1] = (char *)lost_full(64 * MIB) - 8;
+    roots[1] = (char *)lost_huge(64 * MIB) - 8;
 }
 
 static void run_before_start(void) {
@@ -248,11 +264,23 @@ static void run_sizes(void) {
 
 /* ---- realloc ---- */
 
-SITE(keep_grown, realloc(malloc(16), size))
-SITE(lost_grown, realloc(malloc(16), size))
-SITE(keep_shrunk, realloc(malloc(2 * size), size))
-SITE(lost_shrunk, realloc(malloc(2 * size), size))
-SITE(lost_shrunk_little, realloc(malloc(size + 1), size))
+static void *grow(size_t size) {
+    return realloc(malloc(16), size);
+}
+
+static void *shrink(size_t size) {
+    return realloc(malloc(2 * size), size);
+}
+
+static void *shrink_little(size_t size) {
+    return realloc(malloc(size + 1), size);
+}
+
+SITE(keep_grown, grow(size))
+SITE(lost_grown, apart(grow, size))
+SITE(keep_shrunk, shrink(size))
+SITE(lost_shrunk, apart(shrink, size))
+SITE(lost_shrunk_little, apart(shrink_little, size))
 
 MAKES void make_grown(void) {
     static const size_t grown[] = {24, 1000, 100000, 1000000, 40 << 20};
@@ -345,7 +373,6 @@ static void run_large_holds(void) {
 }
 
 SITE(keep_huge, malloc(size))
-SITE(lost_huge, malloc(size))
 
 MAKES void make_huge(void) {
     roots[0] = keep_huge(64 * MIB);

@@ -14,6 +14,7 @@ wanted = sys.argv[5:]
 only = os.environ.get('MEMPROF_LEAK_CASE')
 full = os.environ.get('MEMPROF_FULL') == '1'
 limit = 60
+answer_limit = 20
 
 # extra options, what starts the program, does it find all that is lost?
 MODES = {
@@ -63,7 +64,7 @@ def run(program, name, mode, live):
     case = verdicts.Run(command, errors, limit)
     at_live, document = ['the program says nothing'], None
     if case.ready and live:
-        document = verdicts.ask(memprof, case.process.pid, limit)
+        document = verdicts.ask(memprof, case.process.pid, answer_limit)
         at_live = [document] if isinstance(document, str) else judge_live(case.ledger, document, mode)
     status, text = case.end()
     lost = case.ledger.count('direct', 'indirect', 'cycle')

@@ -114,17 +114,19 @@ static double beta_fraction(double a, double b, double x) {
     return result;
 }
 
-/* The chance that at least `most` of `most + least` fair coins fall on one side. The counts need
- * not be whole: this is I(1/2; most, least + 1), the incomplete beta function. */
-static double tail(double most, double least) {
+/* This is I(chance; most, least + 1), the incomplete beta function. */
+double estimate_tail(double most, double least, double chance) {
     double a = most, b = least + 1, n = most + least;
+    if (!(most > 0))
+        return 1;
     /* Here the normal distribution is as good, and the fraction's many terms are not needed. */
     if (n > 1e6)
-        return erfc((most - least) / sqrt(2 * n)) / 2;
-    double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + (a + b) * log(0.5));
-    if (0.5 < (a + 1) / (a + b + 2))
-        return front * beta_fraction(a, b, 0.5) / a;
-    return 1 - front * beta_fraction(b, a, 0.5) / b;
+        return erfc((most - n * chance) / sqrt(2 * n * chance * (1 - chance))) / 2;
+    double front =
+        exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(chance) + b * log1p(-chance));
+    if (chance < (a + 1) / (a + b + 2))
+        return front * beta_fraction(a, b, chance) / a;
+    return 1 - front * beta_fraction(b, a, 1 - chance) / b;
 }
 
 /* If blocks come as they go, each of those that differ is as likely to be on either side: the
@@ -139,7 +141,7 @@ double estimate_p_value(const struct pile *came, const struct pile *went, double
         return 1;
     double unit = spread / bytes, a = came->bytes / unit, b = went->bytes / unit;
     *least = fmin(1, 2 * exp((a + b) * log(0.5)));
-    return fmin(1, 2 * tail(fmax(a, b), fmin(a, b)));
+    return fmin(1, 2 * estimate_tail(fmax(a, b), fmin(a, b), 0.5));
 }
 
 struct ranked {

@@ -49,6 +49,10 @@ struct interval estimate_difference(const struct pile *came, const struct pile *
  * counts. `least` is the smallest value that as many could give at all. */
 double estimate_p_value(const struct pile *came, const struct pile *went, double *least);
 
+/* The chance that at least `most` of `most + least` coins fall on the side on which each falls with
+ * this chance. The counts need not be whole. */
+double estimate_tail(double most, double least, double chance);
+
 /* Benjamini-Hochberg: marks those of `count` p-values that are discoveries when at most the share
  * `rate` of discoveries may be false; how many there are. */
 size_t estimate_discoveries(const double *p_values, size_t count, double rate, bool *found);

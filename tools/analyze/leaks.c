@@ -47,13 +47,13 @@ static void suppress(struct leaks *leaks, struct suppressions *suppressions) {
 int leaks_find(struct leaks *leaks, const struct dump *dump, struct suppressions *suppressions,
                uint64_t min_bytes, struct tool_error *error) {
     size_t capacity = 0;
-    struct calibration calibration[2];
+    struct calibration calibration[CALIBRATE_WAYS];
     *leaks = (struct leaks){.dump = dump};
     if (!dump->leaks)
         return tool_fail(error, "%s: leaks were not looked for when this was written", dump->path);
     sites_begin(&leaks->sites, SITE_BY_STACK, NULL, dump);
-    calibrate_samples(&leaks->sites, CALIBRATE_LEAKED, &calibration[0]);
-    calibrate_samples(&leaks->sites, CALIBRATE_INDIRECT, &calibration[1]);
+    for (int of = 0; of < CALIBRATE_WAYS; of++)
+        calibrate_samples(&leaks->sites, (enum calibrate_of)of, &calibration[of]);
     for (size_t i = 0; i < leaks->sites.count; i++) {
         const struct site *site = &leaks->sites.list[i];
         for (int indirect = 0; indirect < 2; indirect++) {
@@ -70,7 +70,8 @@ int leaks_find(struct leaks *leaks, const struct dump *dump, struct suppressions
         }
     }
     for (int indirect = 0; indirect < 2; indirect++)
-        add_unsampled(leaks, &capacity, &calibration[indirect], indirect);
+        add_unsampled(leaks, &capacity,
+                      &calibration[indirect ? CALIBRATE_INDIRECT : CALIBRATE_LEAKED], indirect);
     size_t kept = 0;
     for (size_t i = 0; i < leaks->count; i++) {
         if (leaks->list[i].bytes >= (double)min_bytes)
@@ -80,12 +81,14 @@ int leaks_find(struct leaks *leaks, const struct dump *dump, struct suppressions
     if (leaks->count)
         qsort(leaks->list, leaks->count, sizeof *leaks->list, by_size);
     suppress(leaks, suppressions);
+    growing_find(&leaks->sites, dump, &leaks->growing, &leaks->growing_count);
     return 0;
 }
 
 void leaks_free(struct leaks *leaks) {
     sites_free(&leaks->sites);
     free(leaks->list);
+    free(leaks->growing);
     *leaks = (struct leaks){0};
 }
 

@@ -5,6 +5,7 @@
 #define ANALYZE_LEAKS_H
 
 #include "analyze/calibrate.h"
+#include "analyze/growing.h"
 #include "analyze/sites.h"
 #include "analyze/suppress.h"
 
@@ -22,7 +23,9 @@ struct leaks {
     struct sites sites;
     struct leak *list; /* the largest first, direct ones before indirect ones */
     size_t count;
-    size_t found; /* of these, not suppressed */
+    struct growing *growing; /* reachable, and ever more */
+    size_t growing_count;
+    size_t found; /* of the leaks, not suppressed */
     double found_bytes, found_objects;
 };
 

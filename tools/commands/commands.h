@@ -6,5 +6,6 @@
 int command_run(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_dump(int argc, char **argv);
+int command_watch(int argc, char **argv);
 
 #endif

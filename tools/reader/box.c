@@ -1,6 +1,7 @@
 #include "reader/box.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -537,4 +538,29 @@ int box_read(struct box *box, int fd, const struct dump_check *check) {
 void box_free(struct box *box) {
     for (unsigned kind = 0; kind < DUMP_KINDS; kind++)
         free(box->records[kind]);
+}
+
+int box_glance(struct box_glance *glance, const char *path, struct dump_error *error) {
+    const struct dump_check check = {.path = path, .error = error};
+    struct reading r = {.check = &check};
+    struct stat status;
+    r.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (r.fd < 0)
+        return dump_fail_whole(path, error, strerror(errno));
+    int result = -1;
+    if (fstat(r.fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+        dump_fail_whole(path, error, "not a regular file");
+    } else {
+        r.size = (uint64_t)status.st_size;
+        result = read_head(&r);
+    }
+    if (result == 0 && !box_is(r.head.magic, sizeof r.head.magic))
+        result = dump_fail_whole(path, error, "no black box");
+    if (result == 0)
+        result = read_at(&r, &r.state, MEMPROF_BOX_PAGE, sizeof r.state);
+    close(r.fd);
+    const struct memprof_box_figures *figures = result == 0 ? newest_figures(&r) : NULL;
+    if (figures)
+        *glance = (struct box_glance){*figures, r.head.process.start_time_ns};
+    return result == 0 ? !figures : -1;
 }

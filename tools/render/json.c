@@ -303,5 +303,17 @@ void render_json_leaks(FILE *stream, struct leaks *leaks) {
             frame_list(stream, sites_frames(&leaks->sites, leak->site), true);
         fputs("]}", stream);
     }
+    fputs("],\n\"growing\":[", stream);
+    for (size_t i = 0; i < leaks->growing_count; i++) {
+        const struct growing *growing = &leaks->growing[i];
+        fprintf(stream,
+                "%s{\"bytes\":%lld,\"objects\":%lld,\"slope_bytes_per_hour\":%.0f,\"p_value\":%.3g,"
+                "\"frames\":[",
+                i ? ",\n  " : "\n  ", (long long)tool_integer(growing->bytes),
+                (long long)tool_integer(growing->objects), growing->slope_bytes_per_hour,
+                growing->p_value);
+        frame_list(stream, sites_frames(&leaks->sites, growing->site), true);
+        fputs("]}", stream);
+    }
     fputs("]}\n", stream);
 }

@@ -43,6 +43,26 @@ static void print_frame(const struct page *page, size_t number, const struct fra
     fputc('\n', page->stream);
 }
 
+static void print_frames(const struct page *page, struct leaks *leaks, const struct site *site) {
+    const struct frame_list *frames = sites_frames(&leaks->sites, site);
+    for (size_t i = 0; i < frames->count; i++)
+        print_frame(page, i, &frames->at[i]);
+    fputc('\n', page->stream);
+}
+
+/* What is no leak to LeakSanitizer, since something leads to it. */
+static void print_growing(const struct page *page, struct leaks *leaks) {
+    char cells[3][TOOL_NUMBER];
+    for (size_t i = 0; i < leaks->growing_count; i++) {
+        const struct growing *growing = &leaks->growing[i];
+        coloured(page, "33", "Growing: %s in %s reachable blocks, %s an hour, allocated from:\n",
+                 tool_bytes(cells[0], growing->bytes, false),
+                 tool_count(cells[1], growing->objects, false),
+                 tool_bytes(cells[2], growing->slope_bytes_per_hour, true));
+        print_frames(page, leaks, growing->site);
+    }
+}
+
 static void print_leak(const struct page *page, struct leaks *leaks, const struct leak *leak) {
     coloured(page, leak->indirect ? "34" : "31", "%s leak of %.0f byte(s) in %.0f object(s)",
              leak->indirect ? "Indirect" : "Direct", leak->bytes, leak->objects);
@@ -51,10 +71,7 @@ static void print_leak(const struct page *page, struct leaks *leaks, const struc
         return;
     }
     fprintf(page->stream, "%s allocated from:\n", leak->estimated ? " (estimated)" : "");
-    const struct frame_list *frames = sites_frames(&leaks->sites, leak->site);
-    for (size_t i = 0; i < frames->count; i++)
-        print_frame(page, i, &frames->at[i]);
-    fputc('\n', page->stream);
+    print_frames(page, leaks, leak->site);
 }
 
 static void print_suppressions(const struct page *page, const struct suppressions *suppressions) {
@@ -122,6 +139,7 @@ void render_text_leaks(FILE *stream, struct leaks *leaks, const struct suppressi
         if (!leaks->list[i].suppressed)
             print_leak(&page, leaks, &leaks->list[i]);
     }
+    print_growing(&page, leaks);
     print_suppressions(&page, suppressions);
     if (leaks->found)
         print_summary(&page, leaks);
