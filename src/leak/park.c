@@ -30,15 +30,20 @@ static void note_registers(struct mp_stopped_thread *thread, const ucontext_t *c
 #if defined(__x86_64__)
     const greg_t *words = context->uc_mcontext.gregs;
     uint32_t count = sizeof context->uc_mcontext.gregs / sizeof *words;
+    const void *vectors = context->uc_mcontext.fpregs; /* NULL: it has not used any */
+    size_t size = vectors ? sizeof *context->uc_mcontext.fpregs : 0;
     thread->sp = (uint64_t)words[REG_RSP];
 #elif defined(__aarch64__)
     const unsigned long long *words = context->uc_mcontext.regs;
     uint32_t count = sizeof context->uc_mcontext.regs / sizeof *words;
+    const void *vectors = context->uc_mcontext.__reserved;
+    size_t size = sizeof context->uc_mcontext.__reserved;
     thread->sp = context->uc_mcontext.sp;
 #endif
     memcpy(thread->registers, words, count * sizeof *words);
     thread->tp = mp_arch_thread_pointer();
-    thread->register_count = count;
+    thread->register_count =
+        count + mp_trace_pick(vectors, size, thread->registers + count, MP_TRACE_VECTORS);
 }
 
 /* With signals blocked: a handler of the program's, or libc's that cancels a thread, would leave us

@@ -142,6 +142,8 @@ static void read_registers(void) {
         int count = thread->stopped ? mp_trace_registers(thread->id, thread->registers, &thread->sp,
                                                          &thread->tp)
                                     : 0;
+        if (count > 0)
+            count += mp_trace_vectors(thread->id, thread->registers + count, MP_TRACE_VECTORS);
         thread->register_count = count > 0 ? (uint32_t)count : 0;
         stop.stopped->missed += thread->register_count == 0;
     }

@@ -12,7 +12,7 @@
 struct mp_stopped_thread {
     long id;
     uint64_t sp, tp;
-    uint64_t registers[MP_TRACE_REGISTERS];
+    uint64_t registers[MP_TRACE_REGISTERS + MP_TRACE_VECTORS];
     uint32_t register_count; /* 0: it was missed */
     int signal;              /* was being delivered: it gets that when it goes on */
     _Atomic(bool) stopped;

@@ -68,6 +68,31 @@ int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint
     return (int)count;
 }
 
+/* User space's addresses, but for the first page. */
+uint32_t mp_trace_pick(const void *bytes, size_t size, uint64_t *words, uint32_t room) {
+    const uint64_t *from = bytes;
+    uint32_t count = 0;
+    for (size_t i = 0; i < size / sizeof *from && count < room; i++) {
+        if (from[i] >= 4096 && from[i] < (uint64_t)1 << 47)
+            words[count++] = from[i];
+    }
+    return count;
+}
+
+#ifdef __x86_64__
+#define VECTOR_SET NT_X86_XSTATE
+#else
+#define VECTOR_SET NT_PRFPREG
+#endif
+
+int mp_trace_vectors(long thread, uint64_t *words, uint32_t room) {
+    static uint64_t set[2048]; /* by one helper at a time; of what is longer, the first part */
+    struct iovec all = {set, sizeof set};
+    if (trace(PTRACE_GETREGSET, thread, VECTOR_SET, (uintptr_t)&all) < 0)
+        return 0;
+    return (int)mp_trace_pick(set, all.iov_len, words, room);
+}
+
 long mp_trace_wait(int *status, bool hang) {
     return mp_arch_syscall(SYS_wait4, -1, (long)status, __WALL | (hang ? 0 : WNOHANG), 0, 0, 0);
 }

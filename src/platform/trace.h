@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define MP_TRACE_REGISTERS 35u /* at most, with the thread's pointer */
+#define MP_TRACE_VECTORS   64u /* words of the others that are kept */
 
 /* A process that shares this one's memory, and nothing else: no descriptors but copies of its own,
  * no signal at its end, and only mp_sys_wait_copy sees it. It runs `work` on the stack that ends at
@@ -22,6 +23,11 @@ int mp_trace_detach(long thread, int signal);
 /* Its registers; how many words, or -errno. Two of them are its stack's pointer and its own. */
 int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp,
                        uint64_t *tp);
+/* Words of its vector registers that may be addresses, for compilers keep pointers there, too; how
+ * many. None where the kernel has no such set. */
+int mp_trace_vectors(long thread, uint64_t *words, uint32_t room);
+/* Picks such words. */
+uint32_t mp_trace_pick(const void *bytes, size_t size, uint64_t *words, uint32_t room);
 /* A thread that has stopped, or ended: its number; 0: none now; -errno. */
 long mp_trace_wait(int *status, bool hang);
 
