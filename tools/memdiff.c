@@ -38,7 +38,7 @@ static const struct option long_options[] = {
 
 struct arguments {
     struct view_arguments shared;
-    struct limit limit;
+    struct fail_on limit;
     bool has_limit;
     const char *text; /* to print and nothing else; NULL: the work is to be done */
 };
@@ -54,7 +54,7 @@ static int parse(int argc, char **argv, struct arguments *arguments, struct tool
                                  optarg);
             break;
         case OPTION_FAIL_ON:
-            if (totals_parse_limit(optarg, &arguments->limit, error) < 0)
+            if (fail_on_parse(optarg, &totals_rules, &arguments->limit, error) < 0)
                 return -1;
             arguments->has_limit = true;
             break;
@@ -101,8 +101,8 @@ static int compare(const struct dump *old, const struct dump *new,
                   "none: they are not judged");
     int status = view.growing > 0;
     if (arguments->has_limit)
-        status = totals_exceed(&arguments->limit, old, new);
-    if (view_arguments_print(&arguments->shared, &view, error) < 0)
+        status = totals_exceed(&arguments->limit, old, new, error);
+    if (status >= 0 && view_arguments_print(&arguments->shared, &view, error) < 0)
         status = -1;
     view_free(&view);
     return status;

@@ -549,23 +549,26 @@ END_TEST
 START_TEST(test_limits) {
     struct memprof_dump_process a = {.live_bytes = 1000, .live_objects = 10, .rss_bytes = 4000};
     struct memprof_dump_process b = {.live_bytes = 1100, .live_objects = 10, .rss_bytes = 3000};
-    struct dump old = {.process = &a}, new = {.process = &b};
+    struct memprof_dump_leaks leaks = {.leaked_bytes = 50, .indirect_bytes = 20};
+    struct dump old = {.process = &a}, new = {.process = &b, .leaks = &leaks};
     static const struct {
         const char *text;
         int holds; /* -1: it is refused */
     } cases[] = {
-        {"growth>99", 1},   {"growth>100", 0}, {"growth>9%", 1}, {"growth>10%", 0},
-        {"growth>0", 1},    {"objects>0", 0},  {"rss>0%", 0},    {"growth>1k", 0},
-        {"growth>0.5%", 1}, {"growth>", -1},   {"growth", -1},   {"growth>1m/h", -1},
-        {"leaked>0", -1},   {"growth>-1", -1}, {"rss>%", -1},    {"growth>1 %", -1},
+        {"growth>99", 1},   {"growth>100", 0}, {"growth>9%", 1},   {"growth>10%", 0},
+        {"growth>0", 1},    {"objects>0", 0},  {"rss>0%", 0},      {"growth>1k", 0},
+        {"growth>0.5%", 1}, {"growth>", -1},   {"growth", -1},     {"growth>1m/h", -1},
+        {"leaked>0", 1},    {"leaked>70", 0},  {"leaked>69", 1},   {"leaked>0%", -1},
+        {"growth>-1", -1},  {"rss>%", -1},     {"growth>1 %", -1},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct limit limit;
+        struct fail_on limit;
         struct tool_error error;
-        int code = totals_parse_limit(cases[i].text, &limit, &error);
+        int code = fail_on_parse(cases[i].text, &totals_rules, &limit, &error);
         ck_assert_msg((code < 0) == (cases[i].holds < 0), "%s", cases[i].text);
         if (code == 0)
-            ck_assert_msg(totals_exceed(&limit, &old, &new) == cases[i].holds, "%s", cases[i].text);
+            ck_assert_msg(totals_exceed(&limit, &old, &new, &error) == cases[i].holds, "%s",
+                          cases[i].text);
     }
 }
 END_TEST

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "heap_api.h"
+#include "leak/twice.h"
 #include "leak/verdict.h"
 #include "platform/sys.h"
 #include "record/memory.h"
@@ -341,6 +342,56 @@ START_TEST(random_heaps_are_marked_and_judged_as_a_search_by_hand_says) {
 }
 END_TEST
 
+/* ---- two scans ---- */
+
+/* Both scans are this process's, which holds nothing of it. How many of `count` blocks are called
+ * leaked, with so many threads whose registers are not known. */
+static unsigned count_lost_twice(char **blocks, unsigned count, uint32_t unknown) {
+    struct mp_marks first, second;
+    unsigned lost = 0;
+    struct mp_twice *twice = mp_twice_begin();
+    ck_assert_ptr_nonnull(twice);
+    ck_assert(mp_blocks_begin() && mp_marks_begin(&first, NULL) && mp_marks_begin(&second, NULL));
+    mp_twice_note(twice, &first);
+    blocks[0][50]++; /* somebody holds this one: it is written to */
+    ck_assert_int_eq(mp_twice_confirm(twice, mp_sys_getpid(), unknown, &second), 0);
+    for (unsigned i = 0; i < count; i++)
+        lost += !mp_marks_has(&second, (uint32_t)number_of(blocks[i]));
+    mp_marks_end(&first);
+    mp_marks_end(&second);
+    mp_blocks_end();
+    mp_twice_end(twice);
+    return lost;
+}
+
+START_TEST(of_two_scans_only_what_did_not_change_counts_and_registers_cannot_hold) {
+    enum { COUNT = 40 };
+    char *blocks[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) {
+        blocks[i] = t_calloc(1, 100);
+        blocks[i][8] = (char)i;
+    }
+    ck_assert_uint_eq(count_lost_twice(blocks, COUNT, 0), COUNT - 1);
+    ck_assert_uint_eq(count_lost_twice(blocks, COUNT, 2), COUNT - 1); /* 32 registers */
+    ck_assert_uint_eq(count_lost_twice(blocks, COUNT, 3), 0);         /* 48 */
+    for (unsigned i = 0; i < COUNT; i++)
+        t_free(blocks[i]);
+}
+END_TEST
+
+START_TEST(a_first_scan_that_came_to_nothing_is_told) {
+    struct mp_marks marks;
+    struct mp_twice *twice = mp_twice_begin();
+    ck_assert_ptr_nonnull(twice);
+    ck_assert(mp_blocks_begin() && mp_marks_begin(&marks, NULL));
+    mp_twice_note(twice, NULL);
+    ck_assert_int_eq(mp_twice_confirm(twice, mp_sys_getpid(), 0, &marks), -ESRCH);
+    mp_marks_end(&marks);
+    mp_blocks_end();
+    mp_twice_end(twice);
+}
+END_TEST
+
 /* ---- verdicts ---- */
 
 static void **new_node(void) {
@@ -442,6 +493,8 @@ int main(void) {
     UNIT_CASE(mark, words_count_where_pointers_may_stand);
     UNIT_CASE(mark, what_a_free_block_points_to_is_not_reached);
     UNIT_CASE(mark, random_heaps_are_marked_and_judged_as_a_search_by_hand_says);
+    UNIT_CASE(mark, of_two_scans_only_what_did_not_change_counts_and_registers_cannot_hold);
+    UNIT_CASE(mark, a_first_scan_that_came_to_nothing_is_told);
     UNIT_CASE(mark, a_cycle_has_one_direct_leak_and_what_hangs_on_it_none);
     UNIT_CASE(mark, without_memory_there_is_no_check_and_nothing_is_left_behind);
     suite_add_tcase(suite, mark);

@@ -385,6 +385,15 @@ static void add_all(struct view *view) {
     }
 }
 
+/* What has leaked of each site, by the newer dump, if it knows. */
+static void add_leaks(struct view *view) {
+    struct calibration unused;
+    if (!view->old || !view->new->leaks)
+        return;
+    calibrate_samples(&view->sites, CALIBRATE_LEAKED, &unused);
+    calibrate_samples(&view->sites, CALIBRATE_INDIRECT, &unused);
+}
+
 /* What a dump does not tell. */
 static int check_options(const struct view_options *options, struct tool_error *error) {
     static const char *const names[] = {
@@ -411,6 +420,7 @@ int view_make(struct view *view, const struct dump *old, const struct dump *new,
         return -1;
     sites_begin(&view->sites, options->by, old, new);
     add_all(view);
+    add_leaks(view);
     double z = estimate_z(options->confidence);
     if (by_class)
         add_classes(view);

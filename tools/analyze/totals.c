@@ -126,53 +126,47 @@ size_t totals_classes(const struct dump *old, const struct dump *new, struct cla
 
 /* ---- --fail-on ---- */
 
-int totals_parse_limit(const char *text, struct limit *out, struct tool_error *error) {
-    static const char *const names[] = {"growth", "objects", "rss"};
-    size_t length = strcspn(text, ">");
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strlen(names[i]) != length || strncmp(text, names[i], length) != 0 || !text[length])
-            continue;
-        const char *amount = text + length + 1;
-        size_t size = strlen(amount);
-        *out = (struct limit){.of = (enum limit_of)i, .percent = -1};
-        if (size > 1 && amount[size - 1] == '%') {
-            char *end;
-            if (*amount < '0' || *amount > '9')
-                break;
-            out->percent = strtod(amount, &end);
-            if (end == amount + size - 1 && out->percent < 1e15)
-                return 0;
-        } else if (tool_parse_size(amount, &out->amount)) {
-            return 0;
-        }
-        break;
-    }
-    return tool_fail(error,
-                     "--fail-on %s: it is growth, objects or rss, then >, then an amount: "
-                     "growth>1m, objects>1000, rss>10%%",
-                     text);
-}
+static const struct fail_on_name names[] = {
+    [TOTALS_GROWTH] = {"growth", FAIL_ON_AMOUNT | FAIL_ON_PERCENT},
+    [TOTALS_OBJECTS] = {"objects", FAIL_ON_AMOUNT | FAIL_ON_PERCENT},
+    [TOTALS_RSS] = {"rss", FAIL_ON_AMOUNT | FAIL_ON_PERCENT},
+    [TOTALS_LEAKED] = {"leaked", FAIL_ON_AMOUNT},
+};
 
-bool totals_exceed(const struct limit *limit, const struct dump *old, const struct dump *new) {
+const struct fail_on_rules totals_rules = {
+    .names = names,
+    .count = sizeof names / sizeof *names,
+    .examples = "it is growth, objects, rss or leaked, then >, then an amount: growth>1m, "
+                "objects>1000, rss>10%, leaked>0",
+};
+
+int totals_exceed(const struct fail_on *limit, const struct dump *old, const struct dump *new,
+                  struct tool_error *error) {
     const struct memprof_dump_process *a = old->process, *b = new->process;
     uint64_t before = 0, after = 0;
-    switch (limit->of) {
-    case LIMIT_GROWTH:
+    switch ((enum totals_name)limit->name) {
+    case TOTALS_GROWTH:
         before = a->live_bytes;
         after = b->live_bytes;
         break;
-    case LIMIT_OBJECTS:
+    case TOTALS_OBJECTS:
         before = a->live_objects;
         after = b->live_objects;
         break;
-    case LIMIT_RSS:
+    case TOTALS_RSS:
         before = a->rss_bytes;
         after = b->rss_bytes;
         break;
+    case TOTALS_LEAKED: /* all that has, and not what has since the older dump */
+        if (!new->leaks)
+            return tool_fail(error, "%s: leaks were not looked for when this was written",
+                             new->path);
+        after = new->leaks->leaked_bytes + new->leaks->indirect_bytes;
+        break;
     }
     if (after <= before)
-        return false;
-    if (limit->percent < 0)
-        return after - before > limit->amount;
-    return (double)(after - before) > limit->percent / 100 * (double)before;
+        return 0;
+    double least =
+        limit->form == FAIL_ON_PERCENT ? limit->limit / 100 * (double)before : limit->limit;
+    return (double)(after - before) > least;
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analyze/fail_on.h"
 #include "common.h"
 #include "reader/dump.h"
 
@@ -53,16 +54,11 @@ const char *totals_class_name(uint32_t kind);
 
 /* ---- --fail-on ---- */
 
-enum limit_of { LIMIT_GROWTH, LIMIT_OBJECTS, LIMIT_RSS };
+enum totals_name { TOTALS_GROWTH, TOTALS_OBJECTS, TOTALS_RSS, TOTALS_LEAKED };
+extern const struct fail_on_rules totals_rules;
 
-/* "growth>1m", "rss>10%", "objects>100" */
-struct limit {
-    enum limit_of of;
-    uint64_t amount; /* bytes, objects */
-    double percent;  /* of the old dump's figure; negative: `amount` holds */
-};
-
-int totals_parse_limit(const char *text, struct limit *out, struct tool_error *error);
-bool totals_exceed(const struct limit *limit, const struct dump *old, const struct dump *new);
+/* 1: it does; 0; -1 with the error: the dump does not say. */
+int totals_exceed(const struct fail_on *limit, const struct dump *old, const struct dump *new,
+                  struct tool_error *error);
 
 #endif
