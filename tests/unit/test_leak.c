@@ -63,6 +63,12 @@ START_TEST(any_pointer_into_a_block_finds_it) {
         }
     }
     mp_blocks_end();
+    for (size_t s = 0; s < SIZES; s++) {
+        for (size_t i = 0; i < EACH; i++) {
+            if (i % 3 != 1 || sizes[s] > MP_MEDIUM_MAX)
+                t_free(blocks[s][i]);
+        }
+    }
 }
 END_TEST
 
@@ -117,6 +123,7 @@ START_TEST(each_live_block_is_visited_once) {
     for (size_t i = 0; i < 5000; i++) {
         if (unit_random_to(&state, 2) == 0 && i != 77) {
             t_free(held[i]);
+            held[i] = NULL;
             continue;
         }
         blocks++;
@@ -128,6 +135,8 @@ START_TEST(each_live_block_is_visited_once) {
     mp_blocks_end();
     ck_assert_uint_eq(count.blocks - before.blocks, blocks);
     ck_assert_uint_eq(count.bytes - before.bytes, bytes);
+    for (size_t i = 0; i < 5000; i++)
+        t_free(held[i]);
 }
 END_TEST
 
