@@ -53,11 +53,8 @@ static long copy_stopped(struct making *making) {
     long copy;
     snapshot->world = MEMPROF_WORLD_PTRACE;
     int error = mp_stop_all(&snapshot->stopped, snapshot->keep, copy_now, making, &copy);
-    if (!error && copy < 0) {
-        int status;
+    if (!error && copy < 0)
         error = (int)copy;
-        mp_stop_helper_ended(&status, true);
-    }
     mp_threads_end(&snapshot->stopped);
     return error ? error : mp_stop_helper();
 }

@@ -38,6 +38,7 @@ static struct {
     long unstopped[64]; /* that were missed, to be let go of later */
     uint32_t unstopped_count;
     bool asked; /* for permission */
+    bool waits; /* for what it has started, or for threads that were missed */
 } stop;
 
 static void go_to(enum phase phase) {
@@ -211,6 +212,7 @@ NO_CANARY static int help(void *unused) {
     stop.worked = stop.error ? 0 : stop.work(stop.stopped, stop.context);
     long copy = stop.worked;
     let_go();
+    stop.waits = copy > 0 || stop.unstopped_count > 0;
     *stop.stopped->pause_ns = mp_sys_precise_ns() - stop.began_ns;
     go_to(LET_GO);
     mp_sys_exit(wait_for_rest(copy));
@@ -250,6 +252,8 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
         wait_while(MAY_TRY_AGAIN);
         mp_trace_allow(0);
     }
+    if (!stop.waits)
+        mp_stop_helper_ended(&status, true); /* nobody else may come to wait for it */
     *worked = stop.worked;
     return stop.error;
 }

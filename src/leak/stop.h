@@ -26,7 +26,7 @@
  *
  * 0 when it has run (whatever it returned is in *worked), or -errno: -EPERM where ptrace is not to
  * be had (a filter, a debugger, Yama, another user's rights), -EBUSY while the last helper waits.
- */
+ * Unless there is something for the helper to wait for, it has ended by then and is no zombie. */
 int mp_stop_all(struct mp_stopped *stopped, int keep,
                 long (*work)(struct mp_stopped *stopped, void *context), void *context,
                 long *worked);
