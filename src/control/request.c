@@ -9,7 +9,6 @@
 
 #include "control/dump.h"
 #include "heap/hooks.h"
-#include "leak/park.h"
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
@@ -137,10 +136,7 @@ static int signal_number; /* 0: none is ours */
 
 static void on_signal(int number, siginfo_t *info, void *context) {
     (void)number;
-    if (info->si_code == SI_QUEUE && info->si_value.sival_int == MP_PARK_VALUE) {
-        mp_park_here_sigsafe(info, context);
-        return;
-    }
+    (void)context;
     if (info->si_code != SI_QUEUE || info->si_value.sival_int != MEMPROF_REQUEST_VALUE)
         return; /* not from our command */
     if (mp_dump_can_start_sigsafe())
@@ -171,6 +167,6 @@ void mp_request_start(void) {
     signal_number = sigaction(number, &action, NULL) == 0 ? number : 0;
 }
 
-int mp_request_signal(void) {
-    return signal_number && mp_sys_handles(signal_number, on_signal) ? signal_number : 0;
+bool mp_request_by_signal(void) {
+    return signal_number && mp_sys_handles(signal_number, on_signal);
 }

@@ -11,11 +11,13 @@
 #ifndef MP_CONTROL_REQUEST_H
 #define MP_CONTROL_REQUEST_H
 
+#include <stdbool.h>
+
 /* Catches the signal, if the options say so and nobody else does. */
 void mp_request_start(void);
 
-/* The signal, as long as its handler is ours; 0: none is. Threads are parked by it, too. */
-int mp_request_signal(void);
+/* Does it still? Where the options, or the program, have it otherwise, its threads get none. */
+bool mp_request_by_signal(void);
 
 /* For mp_hooks.tick: has somebody counted up the word in the black box? */
 void mp_request_tick(void);

@@ -59,11 +59,11 @@ static long copy_stopped(struct making *making) {
     return error ? error : mp_stop_helper();
 }
 
-static long copy_parked(struct making *making, int signal) {
+static long copy_parked(struct making *making) {
     struct mp_snapshot *snapshot = making->snapshot;
     long copy;
     snapshot->world = MEMPROF_WORLD_SIGNAL;
-    int error = mp_park_all(&snapshot->stopped, signal, copy_now, making, &copy);
+    int error = mp_park_all(&snapshot->stopped, copy_now, making, &copy);
     mp_threads_end(&snapshot->stopped);
     return error ? error : copy;
 }
@@ -133,13 +133,16 @@ static long copy_twice(struct making *making) {
 
 /* ---- all ---- */
 
+static bool is_refused(long copy) {
+    return copy == -EPERM || copy == -EACCES || copy == -ENOSYS || copy == -ENOTSUP;
+}
+
 static long copy_for_leaks(struct making *making) {
-    int signal = mp_request_signal();
     mp_told_forget(mp_census_is_in_live);
     long copy = copy_stopped(making);
-    if (copy != -EPERM && copy != -EACCES && copy != -ENOSYS)
-        return copy;
-    return signal ? copy_parked(making, signal) : copy_twice(making);
+    if (is_refused(copy) && mp_request_by_signal())
+        copy = copy_parked(making);
+    return is_refused(copy) ? copy_twice(making) : copy;
 }
 
 long mp_snapshot_make(struct mp_snapshot *snapshot, void (*be)(void *context), void *context) {

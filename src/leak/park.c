@@ -7,6 +7,8 @@
 #include "platform/arch.h"
 #include "platform/sys.h"
 
+#define VALUE 0x7061726b /* what the signal carries */
+
 #define PARK_MS     200u  /* for a thread to take the signal */
 #define TURN_MS     2000u /* for one that only waits for its turn */
 #define PASSES_MOST 64u   /* over the list of threads */
@@ -48,9 +50,11 @@ static void note_registers(struct mp_stopped_thread *thread, const ucontext_t *c
 
 /* With signals blocked: a handler of the program's, or libc's that cancels a thread, would leave us
  * in the midst. */
-void mp_park_here_sigsafe(const siginfo_t *info, const void *context) {
+static void on_signal(int number, siginfo_t *info, void *context) {
     uint64_t mask;
-    if (info->si_pid != mp_sys_getpid())
+    (void)number;
+    if (info->si_code != SI_QUEUE || info->si_value.sival_int != VALUE ||
+        info->si_pid != mp_sys_getpid())
         return;
     mp_sys_block_all(&mask);
     atomic_fetch_add(&park.inside, 1);
@@ -89,7 +93,7 @@ static int send(long id, void *unused) {
     stopped->count++;
     if (id == mp_sys_gettid())
         return 0;
-    int error = mp_sys_signal_thread(id, park.signal, MP_PARK_VALUE);
+    int error = mp_sys_signal_thread(id, park.signal, VALUE);
     if (error == -ESRCH) { /* has ended meanwhile */
         stopped->count--;
         return 0;
@@ -154,25 +158,45 @@ static int park_threads(struct mp_stopped *stopped) {
     return fresh;
 }
 
-int mp_park_all(struct mp_stopped *stopped, int signal,
-                long (*work)(struct mp_stopped *stopped, void *context), void *context,
-                long *worked) {
+/* Of those that do nothing by default. */
+static int unused_signal(void) {
+    static const int signals[] = {SIGURG, SIGWINCH};
+    for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++) {
+        if (mp_sys_handles(signals[i], NULL))
+            return signals[i];
+    }
+    return 0;
+}
+
+/* While all wait: none of them gives the signal another handler meanwhile. Where it is pending, it
+ * is dropped by that. */
+static void give_signal_back(void) {
+    if (mp_sys_handles(park.signal, on_signal))
+        mp_sys_handle(park.signal, NULL, 0);
+}
+
+int mp_park_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
+                void *context, long *worked) {
+    park.signal = unused_signal();
+    if (!park.signal)
+        return -ENOTSUP;
     if (!mp_threads_begin(stopped, mp_sys_getpid())) {
         mp_threads_end(stopped);
         return -ENOMEM;
     }
     uint64_t began_ns = mp_sys_precise_ns();
     park.stopped = stopped;
-    park.signal = signal;
     atomic_store(&park.parked, 0);
     if (++park.rounds == 0)
         park.rounds = 1;
     atomic_store(&park.round, park.rounds);
+    mp_sys_handle(park.signal, on_signal, SA_RESTART | SA_ONSTACK);
     int error = park_threads(stopped);
     if (!error) {
         drop_ended(stopped);
         *worked = work(stopped, context);
     }
+    give_signal_back();
     atomic_store(&park.round, 0);
     mp_sys_futex_wake(&park.round, INT32_MAX);
     *stopped->pause_ns = mp_sys_precise_ns() - began_ns;

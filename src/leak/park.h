@@ -6,24 +6,19 @@
  *
  * A thread that blocks the signal, or does not take it in time, is missed: if it takes it later, it
  * goes on at once. System calls that are interrupted go on as signal(7) says, which is more of them
- * than by ptrace. */
+ * than by ptrace.
+ *
+ * The signal is one that the program leaves at its default, which is that nothing happens: SIGURG,
+ * or SIGWINCH. It has a handler only meanwhile. For what is sent to a thread that is in execve is
+ * taken by the new program, and any other signal would be the end of that. */
 #ifndef MP_LEAK_PARK_H
 #define MP_LEAK_PARK_H
 
-#include <signal.h>
-
 #include "leak/threads.h"
 
-/* What the signal carries: from this process alone. */
-#define MP_PARK_VALUE 0x7061726b
-
 /* As mp_stop_all, but that `work` runs in the calling thread, which has all signals blocked; it
- * takes no lock that a thread may hold. */
-int mp_park_all(struct mp_stopped *stopped, int signal,
-                long (*work)(struct mp_stopped *stopped, void *context), void *context,
-                long *worked);
-
-/* In the handler. */
-void mp_park_here_sigsafe(const siginfo_t *info, const void *context);
+ * takes no lock that a thread may hold. -ENOTSUP: the program has handlers for both signals. */
+int mp_park_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
+                void *context, long *worked);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 
 #include "platform/sys.h"
@@ -13,7 +14,7 @@
 #define TURN_MS     2000u /* for one that can, as soon as a busy machine gives it a turn */
 #define PASSES_MOST 64u   /* over the list of threads: some start others while they are stopped */
 
-#define STOPPED_BY_EVENT 128 /* PTRACE_EVENT_STOP: no signal is being delivered */
+#define ASKING_US 100u /* between looks at whether the caller has answered */
 
 enum phase {
     AT_WORK,
@@ -25,7 +26,7 @@ enum phase {
 /* One helper at a time; what it needs beyond the caller's stay. */
 static struct {
     _Atomic(uint32_t) phase;
-    long process;
+    long process, caller;
     _Atomic(long) helper; /* 0: there is none */
     struct mp_stopped *stopped;
     long (*work)(struct mp_stopped *stopped, void *context);
@@ -35,10 +36,9 @@ static struct {
     int error;
     uint64_t began_ns;
     char *stack;
-    long unstopped[64]; /* that were missed, to be let go of later */
-    uint32_t unstopped_count;
-    bool asked; /* for permission */
-    bool waits; /* for what it has started, or for threads that were missed */
+    bool asked;    /* for permission */
+    bool waits;    /* for what it has started */
+    bool replaced; /* by another program: execve */
 } stop;
 
 static void go_to(enum phase phase) {
@@ -60,19 +60,73 @@ static char state_of(long thread) {
     return mp_threads_status(stop.process, thread, &status) ? status.state : 'Z';
 }
 
-static int seize(long thread) {
+static void forget(long id) {
+    struct mp_stopped_thread *thread = mp_threads_find(stop.stopped, id);
+    if (thread)
+        *thread = stop.stopped->threads[--stop.stopped->count];
+}
+
+/* A number as wait4 gives it, with what has become of the thread. */
+static void note_stop(long id, int status) {
+    struct mp_stopped_thread *thread = mp_threads_find(stop.stopped, id);
+    if (!WIFSTOPPED(status)) {
+        forget(id);
+    } else if (status >> 16 == PTRACE_EVENT_EXEC) {
+        stop.replaced = true;
+        mp_trace_detach(id, 0);
+        forget(id);
+    } else if (thread) {
+        thread->stopped = true;
+        thread->signal = status >> 16 ? 0 : WSTOPSIG(status);
+    }
+}
+
+/* Whatever of those that were seized has stopped by now, or ended. */
+static bool note_one(void) {
+    int status;
+    long id = mp_trace_wait(&status, false);
+    if (id <= 0)
+        return false;
+    note_stop(id, status);
+    return true;
+}
+
+static void on_child(int number, siginfo_t *info, void *context) {
+    (void)number;
+    (void)info;
+    (void)context;
+    while (note_one())
+        ;
+}
+
+/* A thread in execve has the others end, waits until those that are traced have been waited for,
+ * and has the lock meanwhile that seizing takes: so they are, by the handler. */
+static int seize_once(long thread) {
+    uint64_t mask;
+    mp_sys_unblock_one(SIGCHLD);
     int result = mp_trace_seize(thread);
+    mp_sys_block_all(&mask);
+    return result;
+}
+
+static int seize(long thread) {
+    int result = seize_once(thread);
     if (result == -EPERM && state_of(thread) == 'Z')
         return -ESRCH;
     if (result != -EPERM || stop.asked)
         return result;
     stop.asked = true;
     go_to(WANTS_PERMISSION);
-    wait_while(WANTS_PERMISSION);
-    return mp_trace_seize(thread);
+    for (unsigned waited_us = 0; stop.phase == WANTS_PERMISSION; waited_us += ASKING_US) {
+        if (waited_us > TURN_MS * 1000)
+            return -ESRCH; /* nobody is there to answer: another program is */
+        mp_trace_sleep_us(ASKING_US);
+    }
+    return seize_once(thread);
 }
 
-/* 1: one that was not known; 0; -errno. */
+/* 1: one that was not known; 0; -errno. It is in the list before it is seized: its stop, or its
+ * end, may be noted at once. */
 static int take_thread(long id, void *unused) {
     struct mp_stopped *stopped = stop.stopped;
     (void)unused;
@@ -80,27 +134,15 @@ static int take_thread(long id, void *unused) {
         return 0;
     if (stopped->count == stopped->room)
         return -ENOBUFS;
-    int result = seize(id);
-    if (result == -ESRCH)
-        return 0; /* has ended meanwhile */
-    if (result < 0)
-        return result;
     stopped->threads[stopped->count++] = (struct mp_stopped_thread){.id = id};
-    mp_trace_interrupt(id);
-    return 1;
-}
-
-/* A number as wait4 gives it, with what has become of the thread. */
-static void note_stop(long id, int status) {
-    struct mp_stopped_thread *thread = mp_threads_find(stop.stopped, id);
-    if (!thread)
-        return;
-    if (!WIFSTOPPED(status)) { /* it has ended */
-        *thread = stop.stopped->threads[--stop.stopped->count];
-        return;
+    int result = seize(id);
+    if (result < 0) {
+        forget(id);
+        return result == -ESRCH ? 0 : result; /* has ended meanwhile */
     }
-    thread->stopped = true;
-    thread->signal = status >> 16 == STOPPED_BY_EVENT ? 0 : WSTOPSIG(status);
+    if (mp_trace_interrupt(id) == -ESRCH && mp_threads_find(stopped, id))
+        stop.replaced = true; /* it has the number of the first thread now */
+    return 1;
 }
 
 static uint32_t count_running(void) {
@@ -120,17 +162,13 @@ static bool one_waits_for_its_turn(void) {
 /* Until all have stopped, or the time is over. */
 static void wait_for_stops(uint64_t began_ms) {
     uint64_t pause_us = 10;
-    int status;
-    while (count_running()) {
-        long id = mp_trace_wait(&status, false);
-        if (id > 0) {
-            note_stop(id, status);
+    while (count_running() && !stop.replaced) {
+        if (note_one()) {
             pause_us = 10;
             continue;
         }
         uint64_t waited_ms = mp_sys_now_ms() - began_ms;
-        if (id == -ECHILD || waited_ms > TURN_MS ||
-            (waited_ms > STOP_MS && !one_waits_for_its_turn()))
+        if (waited_ms > TURN_MS || (waited_ms > STOP_MS && !one_waits_for_its_turn()))
             return;
         mp_trace_sleep_us(pause_us);
         pause_us = pause_us < 1000 ? pause_us * 2 : pause_us;
@@ -150,10 +188,19 @@ static void read_registers(void) {
     }
 }
 
+/* After execve the caller is no more; its number may be that of the new program's only thread,
+ * whose memory is another. */
+static bool is_the_same_program(void) {
+    const struct mp_stopped_thread *caller = mp_threads_find(stop.stopped, stop.caller);
+    uint64_t began_ns;
+    return !stop.replaced && caller && caller->stopped &&
+           mp_trace_read_word(stop.caller, &stop.began_ns, &began_ns) && began_ns == stop.began_ns;
+}
+
 static int stop_threads(void) {
     uint64_t began_ms = mp_sys_now_ms();
     int fresh = 1;
-    for (unsigned pass = 0; fresh > 0; pass++) {
+    for (unsigned pass = 0; fresh > 0 && !stop.replaced; pass++) {
         if (pass == PASSES_MOST)
             return -EAGAIN;
         fresh = mp_threads_each(stop.process, take_thread, NULL);
@@ -161,61 +208,52 @@ static int stop_threads(void) {
             return fresh;
         wait_for_stops(began_ms);
     }
+    if (!is_the_same_program())
+        return -EAGAIN;
     read_registers();
     return 0;
 }
 
 static void let_go(void) {
-    stop.unstopped_count = 0;
     for (uint32_t i = 0; i < stop.stopped->count; i++) {
         const struct mp_stopped_thread *thread = &stop.stopped->threads[i];
         if (thread->stopped)
             mp_trace_detach(thread->id, thread->signal);
-        else if (stop.unstopped_count < sizeof stop.unstopped / sizeof *stop.unstopped)
-            stop.unstopped[stop.unstopped_count++] = thread->id;
     }
 }
 
 /* By then the caller's thread may have ended, and with it what compilers guard stacks by. */
 #define NO_CANARY __attribute__((no_stack_protector))
 
-/* The threads that were missed go on as soon as they stop; the copy's end is what is told. From
- * here on nothing of the caller's is used. */
-NO_CANARY static int wait_for_rest(long copy) {
-    int result = 0, status;
-    for (long left = copy > 0; left || stop.unstopped_count;) {
+/* The copy's end is what is told. Of threads that were missed, those that stop meanwhile are let go
+ * of; of the rest the kernel lets go when the helper ends. From here on nothing of the caller's is
+ * used. */
+NO_CANARY static int wait_for_copy(long copy) {
+    int status;
+    for (;;) {
         long id = mp_trace_wait(&status, true);
-        if (id == -EINTR)
-            continue;
-        if (id < 0)
-            break;
-        if (id == copy) {
-            left = 0;
-            result = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
-            continue;
-        }
-        if (WIFSTOPPED(status))
-            mp_trace_detach(id, status >> 16 == STOPPED_BY_EVENT ? 0 : WSTOPSIG(status));
-        for (uint32_t i = 0; i < stop.unstopped_count; i++) {
-            if (stop.unstopped[i] == id)
-                stop.unstopped[i] = stop.unstopped[--stop.unstopped_count];
-        }
+        if (id == copy)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+        if (id < 0 && id != -EINTR)
+            return EIO;
+        if (id > 0 && WIFSTOPPED(status))
+            mp_trace_detach(id, status >> 16 ? 0 : WSTOPSIG(status)); /* events are no signals */
     }
-    return result;
 }
 
 NO_CANARY static int help(void *unused) {
     (void)unused;
     mp_sys_close_all_but(stop.keep);
+    mp_sys_handle(SIGCHLD, on_child, SA_RESTART);
     stop.began_ns = mp_sys_precise_ns();
     stop.error = stop_threads();
     stop.worked = stop.error ? 0 : stop.work(stop.stopped, stop.context);
     long copy = stop.worked;
     let_go();
-    stop.waits = copy > 0 || stop.unstopped_count > 0;
+    stop.waits = copy > 0;
     *stop.stopped->pause_ns = mp_sys_precise_ns() - stop.began_ns;
     go_to(LET_GO);
-    mp_sys_exit(wait_for_rest(copy));
+    mp_sys_exit(copy > 0 ? wait_for_copy(copy) : 0);
 }
 
 /* ---- the caller ---- */
@@ -227,11 +265,12 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
     if (!mp_stop_helper_ended(&status, false))
         return -EBUSY;
     stop.process = mp_sys_getpid();
+    stop.caller = mp_sys_gettid();
     stop.stopped = stopped;
     stop.keep = keep;
     stop.work = work;
     stop.context = context;
-    stop.asked = false;
+    stop.asked = stop.replaced = false;
     atomic_store_explicit(&stop.phase, AT_WORK, memory_order_relaxed);
     if (!stop.stack)
         stop.stack = mp_record_alloc(STACK_SIZE);

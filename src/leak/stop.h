@@ -11,8 +11,13 @@
  *            has started, end
  *
  * A thread that does not stop in time (the kernel waits for a disk, or for the child of a vfork) is
- * missed: it was in the kernel, and its registers are not known. It is let go of when it does stop.
- * Should the helper die, the kernel lets go of all. */
+ * missed: it was in the kernel, and its registers are not known. It is let go of when it stops, or
+ * when the helper ends: then the kernel lets go of all.
+ *
+ * A thread may be in execve. Its kernel side holds the lock that seizing takes, ends all others,
+ * and waits until those that are traced have been waited for: so the helper does that also while it
+ * seizes (SIGCHLD), or none of them would ever go on. After that the numbers are another program's,
+ * with memory of its own: it is let go of at once. */
 #ifndef MP_LEAK_STOP_H
 #define MP_LEAK_STOP_H
 
@@ -26,7 +31,8 @@
  *
  * 0 when it has run (whatever it returned is in *worked), or -errno: -EPERM where ptrace is not to
  * be had (a filter, a debugger, Yama, another user's rights), -EBUSY while the last helper waits.
- * Unless there is something for the helper to wait for, it has ended by then and is no zombie. */
+ * -EAGAIN: threads come faster than they are stopped, or the caller was not stopped. Unless `work`
+ * has started something, the helper has ended by then and is no zombie. */
 int mp_stop_all(struct mp_stopped *stopped, int keep,
                 long (*work)(struct mp_stopped *stopped, void *context), void *context,
                 long *worked);

@@ -124,6 +124,11 @@ void mp_sys_block_all(uint64_t *before) {
     mp_arch_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)before, sizeof all, 0, 0);
 }
 
+void mp_sys_unblock_one(int signal) {
+    const uint64_t one = (uint64_t)1 << (signal - 1);
+    mp_arch_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&one, 0, sizeof one, 0, 0);
+}
+
 void mp_sys_unblock(const uint64_t *before) {
     mp_arch_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)before, 0, sizeof *before, 0, 0);
 }
@@ -332,16 +337,21 @@ int mp_sys_signal_thread(long thread, int signal, int value) {
                                 0);
 }
 
-void mp_sys_survive_faults(void) {
+void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                   int flags) {
     const struct action action = {
-        .handler = survive,
-        .flags = SA_SIGINFO | SA_NODEFER | RESTORER_FLAG,
+        .handler = handler,
+        .flags = SA_SIGINFO | (unsigned)flags | RESTORER_FLAG,
         .restorer = RESTORER,
     };
-    const uint64_t faults = (uint64_t)1 << (SIGSEGV - 1) | (uint64_t)1 << (SIGBUS - 1);
-    mp_arch_syscall(SYS_rt_sigaction, SIGSEGV, (long)&action, 0, sizeof action.mask, 0, 0);
-    mp_arch_syscall(SYS_rt_sigaction, SIGBUS, (long)&action, 0, sizeof action.mask, 0, 0);
-    mp_arch_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&faults, 0, sizeof faults, 0, 0);
+    mp_arch_syscall(SYS_rt_sigaction, signal, (long)&action, 0, sizeof action.mask, 0, 0);
+}
+
+void mp_sys_survive_faults(void) {
+    mp_sys_handle(SIGSEGV, survive, SA_NODEFER);
+    mp_sys_handle(SIGBUS, survive, SA_NODEFER);
+    mp_sys_unblock_one(SIGSEGV);
+    mp_sys_unblock_one(SIGBUS);
 }
 
 void mp_sys_exit(int status) {

@@ -74,8 +74,12 @@ long mp_sys_wait_copy(long pid, int *status, int flags);
 int mp_sys_signal_thread(long thread, int signal, int value);
 /* Is this function what the process does at that signal? */
 bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context));
+/* Without libc, for a process of ours. `flags`: of sigaction. */
+void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                   int flags);
 /* Blocks every signal; the mask before is for mp_sys_unblock. */
 void mp_sys_block_all(uint64_t *before);
+void mp_sys_unblock_one(int signal);
 void mp_sys_unblock(const uint64_t *before);
 long mp_sys_pread(int fd, void *buffer, size_t size, int64_t offset);
 long mp_sys_pwrite(int fd, const void *buffer, size_t size, int64_t offset);

@@ -38,7 +38,7 @@ static int trace(int request, long thread, uintptr_t address, uintptr_t data) {
 }
 
 int mp_trace_seize(long thread) {
-    return trace(PTRACE_SEIZE, thread, 0, 0);
+    return trace(PTRACE_SEIZE, thread, 0, PTRACE_O_TRACEEXEC);
 }
 
 int mp_trace_interrupt(long thread) {
@@ -47,6 +47,10 @@ int mp_trace_interrupt(long thread) {
 
 int mp_trace_detach(long thread, int signal) {
     return trace(PTRACE_DETACH, thread, 0, (uintptr_t)signal);
+}
+
+bool mp_trace_read_word(long thread, const uint64_t *address, uint64_t *word) {
+    return trace(PTRACE_PEEKDATA, thread, (uintptr_t)address, (uintptr_t)word) >= 0;
 }
 
 int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint64_t *sp,

@@ -16,6 +16,9 @@
  * that. All signals are blocked in it. Its number, or -errno. */
 long mp_trace_start(int (*work)(void *context), void *stack_end, void *context);
 
+/* Waits while one of the process's threads is in execve, which itself waits until all others have
+ * ended, and been waited for by whoever traces them: meanwhile the caller is to handle SIGCHLD. A
+ * thread that has become another program stops with PTRACE_EVENT_EXEC. */
 int mp_trace_seize(long thread);
 int mp_trace_interrupt(long thread);
 /* `signal` is delivered to it then; 0: none. */
@@ -28,6 +31,8 @@ int mp_trace_registers(long thread, uint64_t registers[MP_TRACE_REGISTERS], uint
 int mp_trace_vectors(long thread, uint64_t *words, uint32_t room);
 /* Picks such words. */
 uint32_t mp_trace_pick(const void *bytes, size_t size, uint64_t *words, uint32_t room);
+/* Of a thread that has stopped; false: it has not, or has no memory there. */
+bool mp_trace_read_word(long thread, const uint64_t *address, uint64_t *word);
 /* A thread that has stopped, or ended: its number; 0: none now; -errno. */
 long mp_trace_wait(int *status, bool hang);
 
