@@ -16,6 +16,8 @@
 
 #define ASKING_US 100u /* between looks at whether the caller has answered */
 
+/* The helper's; from WANTS_PERMISSION the caller goes on, or the helper by itself if it takes too
+ * long. */
 enum phase {
     AT_WORK,
     WANTS_PERMISSION, /* the caller is to allow being traced, where Yama asks for that */
@@ -44,6 +46,12 @@ static struct {
 static void go_to(enum phase phase) {
     atomic_store_explicit(&stop.phase, phase, memory_order_release);
     mp_sys_futex_wake(&stop.phase, 1);
+}
+
+static bool go_from_to(uint32_t from, enum phase phase) {
+    bool gone = atomic_compare_exchange_strong(&stop.phase, &from, phase);
+    mp_sys_futex_wake(&stop.phase, 1);
+    return gone;
 }
 
 static enum phase wait_while(enum phase phase) {
@@ -118,8 +126,8 @@ static int seize(long thread) {
     stop.asked = true;
     go_to(WANTS_PERMISSION);
     for (unsigned waited_us = 0; stop.phase == WANTS_PERMISSION; waited_us += ASKING_US) {
-        if (waited_us > TURN_MS * 1000)
-            return -ESRCH; /* nobody is there to answer: another program is */
+        if (waited_us > TURN_MS * 1000 && go_from_to(WANTS_PERMISSION, AT_WORK))
+            return -EAGAIN; /* nobody may be there to answer: after execve another program is */
         mp_trace_sleep_us(ASKING_US);
     }
     return seize_once(thread);
@@ -285,12 +293,14 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
         mp_threads_end(stopped);
         return error;
     }
-    if (wait_while(AT_WORK) == WANTS_PERMISSION) {
-        mp_trace_allow(stop.helper);
-        go_to(MAY_TRY_AGAIN);
-        wait_while(MAY_TRY_AGAIN);
-        mp_trace_allow(0);
+    for (enum phase now = AT_WORK; (now = wait_while(now)) != LET_GO;) {
+        if (now == WANTS_PERMISSION) {
+            mp_trace_allow(stop.helper);
+            go_from_to(WANTS_PERMISSION, MAY_TRY_AGAIN);
+        }
     }
+    if (stop.asked)
+        mp_trace_allow(0);
     if (!stop.waits)
         mp_stop_helper_ended(&status, true); /* nobody else may come to wait for it */
     *worked = stop.worked;
