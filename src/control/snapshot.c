@@ -105,7 +105,7 @@ static _Noreturn void be_the_first(const struct mp_snapshot *snapshot) {
 
 /* The first is its own parent's only when nobody waits for it: both are waited for as one, by the
  * second's pid. */
-static long first_copy;
+static long first_copy, second_copy;
 
 static long copy_twice(struct making *making) {
     struct mp_snapshot *snapshot = making->snapshot;
@@ -125,6 +125,7 @@ static long copy_twice(struct making *making) {
         mp_trace_sleep_us(APART_US);
         close_gate();
         copy = copy_now(NULL, making);
+        second_copy = copy > 0 ? copy : 0;
     }
     mp_twice_end(snapshot->twice);
     mp_threads_end(&snapshot->stopped);
@@ -139,6 +140,10 @@ static bool is_refused(long copy) {
 
 static long copy_for_leaks(struct making *making) {
     mp_told_forget(mp_census_is_in_live);
+    struct mp_thread_status status = {0};
+    mp_threads_status(mp_sys_getpid(), mp_sys_gettid(), &status);
+    if (status.filtered && mp_trace_is_deadly())
+        return copy_twice(making);
     long copy = copy_stopped(making);
     if (is_refused(copy) && mp_request_by_signal())
         copy = copy_parked(making);
@@ -156,13 +161,16 @@ long mp_snapshot_make(struct mp_snapshot *snapshot, void (*be)(void *context), v
 }
 
 long mp_snapshot_wait(long copy, int *status, int flags) {
-    if (copy == mp_stop_helper())
-        return mp_stop_helper_ended(status, flags == 0) ? copy : 0;
-    long got = mp_sys_wait_copy(copy, status, flags);
     int unused;
-    if (got == copy && first_copy > 0 && mp_sys_wait_copy(first_copy, &unused, 0) != -EINTR)
-        first_copy = 0; /* it had ended before: the second has waited for it */
-    return got;
+    if (copy == mp_stop_helper())
+        return mp_stop_helper_ended(status, flags == 0) ? copy : flags == 0 ? -EINTR : 0;
+    if (first_copy > 0 && copy == second_copy) {
+        long got = mp_sys_wait_copy(first_copy, &unused, flags);
+        if (got == 0 || got == -EINTR)
+            return got;
+        first_copy = 0;
+    }
+    return mp_sys_wait_copy(copy, status, flags);
 }
 
 uint64_t mp_snapshot_pause_ns(void) {
@@ -171,7 +179,8 @@ uint64_t mp_snapshot_pause_ns(void) {
 
 void mp_snapshot_forget(void) {
     last_pause_ns = 0;
-    first_copy = 0;
+    first_copy = second_copy = 0;
+    mp_park_forget();
 }
 
 /* ---- in the copy ---- */

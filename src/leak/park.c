@@ -1,20 +1,23 @@
 #include "leak/park.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include "platform/arch.h"
+#include "platform/say.h"
 #include "platform/sys.h"
-
-#define VALUE 0x7061726b /* what the signal carries */
 
 #define PARK_MS     200u  /* for a thread to take the signal */
 #define TURN_MS     2000u /* for one that only waits for its turn */
 #define PASSES_MOST 64u   /* over the list of threads */
 #define ENDED       (-1)  /* in the place of a signal */
-#define TURN_US     50u   /* between looks at how many have come */
-#define LOOK_TURNS  40u   /* ... and at those that have not */
+#define UNASKED     (-2)
+#define TURN_US     50u /* between looks at how many have come */
+#define LOOK_TURNS  40u /* ... and at those that have not */
 
 /* The words are futexes. Who comes late finds another round, or none, and goes on. */
 static struct {
@@ -24,6 +27,8 @@ static struct {
     struct mp_stopped *stopped;
     uint32_t rounds;
     int signal;
+    struct mp_sys_action before; /* what the program does at it */
+    long process;                /* whose round it is: a child inherits all this */
 } park;
 
 /* ---- in the handlers ---- */
@@ -53,8 +58,8 @@ static void note_registers(struct mp_stopped_thread *thread, const ucontext_t *c
 static void on_signal(int number, siginfo_t *info, void *context) {
     uint64_t mask;
     (void)number;
-    if (info->si_code != SI_QUEUE || info->si_value.sival_int != VALUE ||
-        info->si_pid != mp_sys_getpid())
+    (void)info; /* who else sends it has the thread wait as well, which does nothing either */
+    if (park.process != mp_sys_getpid())
         return;
     mp_sys_block_all(&mask);
     atomic_fetch_add(&park.inside, 1);
@@ -75,6 +80,23 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 
 /* ---- in the caller ---- */
 
+/* One that waits for signals (sigwait) would be given ours as if it were the program's. */
+static bool waits_for_signals(long id) {
+    char path[64], text[16];
+    struct mp_text name;
+    mp_text_init(&name, path, sizeof path);
+    mp_text_add(&name, "/proc/self/task/%lu/syscall", (uint64_t)id);
+    long fd = mp_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+    long n = fd < 0 ? 0 : mp_sys_read((int)fd, text, sizeof text - 1);
+    if (fd >= 0)
+        mp_sys_close((int)fd);
+    text[n > 0 ? n : 0] = '\0';
+    long call = 0;
+    for (const char *at = text; *at >= '0' && *at <= '9'; at++)
+        call = call * 10 + (*at - '0');
+    return call == SYS_rt_sigtimedwait;
+}
+
 static int send(long id, void *unused) {
     struct mp_stopped *stopped = park.stopped;
     (void)unused;
@@ -93,12 +115,16 @@ static int send(long id, void *unused) {
     stopped->count++;
     if (id == mp_sys_gettid())
         return 0;
-    int error = mp_sys_signal_thread(id, park.signal, VALUE);
-    if (error == -ESRCH) { /* has ended meanwhile */
-        stopped->count--;
+    if (waits_for_signals(id)) {
+        stopped->threads[stopped->count - 1].signal = UNASKED;
         return 0;
     }
-    return error ? error : 1;
+    int error = mp_sys_signal_thread(id, park.signal, 0);
+    if (error) {
+        stopped->count--;
+        return error == -ESRCH ? 0 : error; /* has ended meanwhile */
+    }
+    return 1;
 }
 
 /* Has it ended? Then it is no thread any more. Else: may it still come? */
@@ -117,7 +143,7 @@ static bool one_may_come(struct mp_stopped *stopped, uint64_t waited_ms) {
     bool any = false;
     for (uint32_t i = 0; i < stopped->count; i++) {
         struct mp_stopped_thread *thread = &stopped->threads[i];
-        if (thread->signal != ENDED && !thread->stopped && thread->id != mp_sys_gettid())
+        if (thread->signal == 0 && !thread->stopped && thread->id != mp_sys_gettid())
             any |= may_come(thread, waited_ms);
     }
     return any;
@@ -153,50 +179,52 @@ static int park_threads(struct mp_stopped *stopped) {
         if (pass == PASSES_MOST)
             return -EAGAIN;
         fresh = mp_threads_each(mp_sys_getpid(), send, NULL);
-        wait_for_all(stopped, began_ms);
+        if (fresh >= 0)
+            wait_for_all(stopped, began_ms);
     }
     return fresh;
 }
 
-/* Of those that do nothing by default. */
-static int unused_signal(void) {
+/* Of those that do nothing by default, one that the first thread, and so most probably the others,
+ * does not block: it may wait for those that it does. */
+static bool borrow_signal(void) {
     static const int signals[] = {SIGURG, SIGWINCH};
+    struct mp_thread_status first = {0};
+    mp_threads_status(park.process, park.process, &first);
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++) {
-        if (mp_sys_handles(signals[i], NULL))
-            return signals[i];
+        park.signal = signals[i];
+        if (!(first.blocked >> (park.signal - 1) & 1 && park.process != mp_sys_gettid()) &&
+            mp_sys_borrow_signal(park.signal, on_signal, &park.before))
+            return true;
     }
-    return 0;
+    park.signal = 0;
+    return false;
 }
 
-/* While all wait: none of them gives the signal another handler meanwhile. Where it is pending, it
- * is dropped by that. */
-static void give_signal_back(void) {
-    if (mp_sys_handles(park.signal, on_signal))
-        mp_sys_handle(park.signal, NULL, 0);
+void mp_park_forget(void) {
+    memset(&park, 0, sizeof park);
 }
 
 int mp_park_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
                 void *context, long *worked) {
-    park.signal = unused_signal();
-    if (!park.signal)
-        return -ENOTSUP;
     if (!mp_threads_begin(stopped, mp_sys_getpid())) {
         mp_threads_end(stopped);
         return -ENOMEM;
     }
     uint64_t began_ns = mp_sys_precise_ns();
     park.stopped = stopped;
+    park.process = mp_sys_getpid();
     atomic_store(&park.parked, 0);
     if (++park.rounds == 0)
         park.rounds = 1;
     atomic_store(&park.round, park.rounds);
-    mp_sys_handle(park.signal, on_signal, SA_RESTART | SA_ONSTACK);
-    int error = park_threads(stopped);
+    int error = borrow_signal() ? park_threads(stopped) : -ENOTSUP;
     if (!error) {
         drop_ended(stopped);
         *worked = work(stopped, context);
     }
-    give_signal_back();
+    if (park.signal) /* while all wait: none of them sets a handler meanwhile */
+        mp_sys_return_signal(park.signal, on_signal, &park.before);
     atomic_store(&park.round, 0);
     mp_sys_futex_wake(&park.round, INT32_MAX);
     *stopped->pause_ns = mp_sys_precise_ns() - began_ns;

@@ -17,8 +17,11 @@
 #include "leak/threads.h"
 
 /* As mp_stop_all, but that `work` runs in the calling thread, which has all signals blocked; it
- * takes no lock that a thread may hold. -ENOTSUP: the program has handlers for both signals. */
+ * takes no lock that a thread may hold. -ENOTSUP: both signals have handlers, or are blocked. */
 int mp_park_all(struct mp_stopped *stopped, long (*work)(struct mp_stopped *stopped, void *context),
                 void *context, long *worked);
+
+/* In a child: none of its threads is parked. */
+void mp_park_forget(void);
 
 #endif

@@ -15,6 +15,7 @@
 #define PASSES_MOST 64u   /* over the list of threads: some start others while they are stopped */
 
 #define ASKING_US 100u /* between looks at whether the caller has answered */
+#define LOOK_MS   100u /* ... and at whether the helper is still there */
 
 /* The helper's; from WANTS_PERMISSION the caller goes on, or the helper by itself if it takes too
  * long. */
@@ -22,7 +23,8 @@ enum phase {
     AT_WORK,
     WANTS_PERMISSION, /* the caller is to allow being traced, where Yama asks for that */
     MAY_TRY_AGAIN,
-    LET_GO
+    LET_GO,
+    DIED /* it has not said so itself */
 };
 
 /* One helper at a time; what it needs beyond the caller's stay. */
@@ -54,19 +56,27 @@ static bool go_from_to(uint32_t from, enum phase phase) {
     return gone;
 }
 
+static bool has_ended(long process, long thread) {
+    struct mp_thread_status status;
+    return !mp_threads_status(process, thread, &status) || status.state == 'Z' ||
+           status.state == 'X';
+}
+
+/* A helper that is killed says nothing more: it is looked for, and then at the phase once more. */
 static enum phase wait_while(enum phase phase) {
-    uint32_t now;
-    while ((now = atomic_load_explicit(&stop.phase, memory_order_acquire)) == (uint32_t)phase)
-        mp_sys_futex_wait(&stop.phase, phase);
-    return (enum phase)now;
+    bool gone = false;
+    for (;;) {
+        enum phase now = atomic_load_explicit(&stop.phase, memory_order_acquire);
+        if (now != phase)
+            return now;
+        if (gone)
+            return DIED;
+        gone = mp_sys_futex_wait_ms(&stop.phase, phase, LOOK_MS) == -ETIMEDOUT &&
+               has_ended(stop.helper, stop.helper);
+    }
 }
 
 /* ---- stopping ---- */
-
-static char state_of(long thread) {
-    struct mp_thread_status status;
-    return mp_threads_status(stop.process, thread, &status) ? status.state : 'Z';
-}
 
 static void forget(long id) {
     struct mp_stopped_thread *thread = mp_threads_find(stop.stopped, id);
@@ -117,11 +127,13 @@ static int seize_once(long thread) {
     return result;
 }
 
+/* The caller can only give permission while it has not been seized itself: the first thread tells.
+ */
 static int seize(long thread) {
     int result = seize_once(thread);
-    if (result == -EPERM && state_of(thread) == 'Z')
+    if (result == -EPERM && has_ended(stop.process, thread))
         return -ESRCH;
-    if (result != -EPERM || stop.asked)
+    if (result != -EPERM || stop.asked || stop.stopped->count > 1)
         return result;
     stop.asked = true;
     go_to(WANTS_PERMISSION);
@@ -130,7 +142,8 @@ static int seize(long thread) {
             return -EAGAIN; /* nobody may be there to answer: after execve another program is */
         mp_trace_sleep_us(ASKING_US);
     }
-    return seize_once(thread);
+    result = seize_once(thread);
+    return result == -EPERM && has_ended(stop.process, thread) ? -ESRCH : result;
 }
 
 /* 1: one that was not known; 0; -errno. It is in the list before it is seized: its stop, or its
@@ -161,9 +174,13 @@ static uint32_t count_running(void) {
 }
 
 static bool one_waits_for_its_turn(void) {
+    struct mp_thread_status status;
     bool waits = false;
-    for (uint32_t i = 0; i < stop.stopped->count && !waits; i++)
-        waits = !stop.stopped->threads[i].stopped && state_of(stop.stopped->threads[i].id) == 'R';
+    for (uint32_t i = 0; i < stop.stopped->count && !waits; i++) {
+        const struct mp_stopped_thread *thread = &stop.stopped->threads[i];
+        waits = !thread->stopped && mp_threads_status(stop.process, thread->id, &status) &&
+                status.state == 'R';
+    }
     return waits;
 }
 
@@ -278,6 +295,7 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
     stop.keep = keep;
     stop.work = work;
     stop.context = context;
+    stop.worked = 0;
     stop.asked = stop.replaced = false;
     atomic_store_explicit(&stop.phase, AT_WORK, memory_order_relaxed);
     if (!stop.stack)
@@ -293,11 +311,16 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
         mp_threads_end(stopped);
         return error;
     }
-    for (enum phase now = AT_WORK; (now = wait_while(now)) != LET_GO;) {
+    enum phase now = AT_WORK;
+    while ((now = wait_while(now)) != LET_GO && now != DIED) {
         if (now == WANTS_PERMISSION) {
             mp_trace_allow(stop.helper);
             go_from_to(WANTS_PERMISSION, MAY_TRY_AGAIN);
         }
+    }
+    if (now == DIED) {
+        stop.error = -EAGAIN;
+        stop.waits = false;
     }
     if (stop.asked)
         mp_trace_allow(0);

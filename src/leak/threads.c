@@ -69,6 +69,7 @@ bool mp_threads_status(long process, long id, struct mp_thread_status *status) {
     for (const char *at = value_of(text, "\nSigBlk:"); *at && *at != '\n'; at++)
         status->blocked =
             status->blocked << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+    status->filtered = *value_of(text, "\nSeccomp:") == '2';
     return status->state != '\0';
 }
 

@@ -44,6 +44,7 @@ struct mp_thread_status {
      * still listed, as a main thread is until the others have. */
     char state;
     uint64_t blocked; /* signals */
+    bool filtered;    /* its system calls */
 };
 
 /* False: it has ended. */

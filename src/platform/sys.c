@@ -282,14 +282,6 @@ long mp_sys_memory_file(const char *name) {
     return above;
 }
 
-/* What the kernel's rt_sigaction takes. */
-struct action {
-    void (*handler)(int number, siginfo_t *info, void *context);
-    unsigned long flags;
-    void (*restorer)(void);
-    uint64_t mask;
-};
-
 #ifndef SA_RESTORER
 #define SA_RESTORER 0x04000000
 #endif
@@ -320,7 +312,7 @@ static void survive(int number, siginfo_t *info, void *context) {
 }
 
 bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context)) {
-    struct action action;
+    struct mp_sys_action action;
     return mp_arch_syscall(SYS_rt_sigaction, signal, 0, (long)&action, sizeof action.mask, 0, 0) ==
                0 &&
            action.handler == handler;
@@ -337,14 +329,39 @@ int mp_sys_signal_thread(long thread, int signal, int value) {
                                 0);
 }
 
+static void set_action(int signal, const struct mp_sys_action *action,
+                       struct mp_sys_action *before) {
+    mp_arch_syscall(SYS_rt_sigaction, signal, (long)action, (long)before, sizeof action->mask, 0,
+                    0);
+}
+
 void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
                    int flags) {
-    const struct action action = {
+    const struct mp_sys_action action = {
         .handler = handler,
         .flags = SA_SIGINFO | (unsigned)flags | RESTORER_FLAG,
         .restorer = RESTORER,
     };
-    mp_arch_syscall(SYS_rt_sigaction, signal, (long)&action, 0, sizeof action.mask, 0, 0);
+    set_action(signal, &action, NULL);
+}
+
+bool mp_sys_borrow_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                          struct mp_sys_action *before) {
+    const struct mp_sys_action action = {
+        .handler = handler,
+        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | RESTORER_FLAG,
+        .restorer = RESTORER,
+    };
+    set_action(signal, &action, before);
+    if (before->handler)
+        set_action(signal, before, NULL);
+    return !before->handler;
+}
+
+void mp_sys_return_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                          const struct mp_sys_action *before) {
+    if (mp_sys_handles(signal, handler))
+        set_action(signal, before, NULL);
 }
 
 void mp_sys_survive_faults(void) {
@@ -381,6 +398,12 @@ uint64_t mp_sys_precise_ns(void) {
 /* The futex calls cannot be made to fail: a lock whose wait fails merely spins. */
 int mp_sys_futex_wait(const void *word, uint32_t expected) {
     return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)expected, 0, 0, 0);
+}
+
+int mp_sys_futex_wait_ms(const void *word, uint32_t expected, uint32_t ms) {
+    const struct timespec most = {ms / 1000, (long)(ms % 1000) * 1000000};
+    return (int)mp_arch_syscall(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)expected,
+                                (long)&most, 0, 0);
 }
 
 int mp_sys_futex_wait_shared(const void *word, uint32_t expected) {

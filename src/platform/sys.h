@@ -33,6 +33,8 @@ int mp_sys_host_set_mempolicy(int policy, const unsigned long *nodes, unsigned l
 
 /* Sleeps while *word == expected; woken by mp_sys_futex_wake, by signals, or for no reason. */
 int mp_sys_futex_wait(const void *word, uint32_t expected);
+/* -ETIMEDOUT after so long. */
+int mp_sys_futex_wait_ms(const void *word, uint32_t expected, uint32_t ms);
 int mp_sys_futex_wake(const void *word, int count);
 /* The same for a word that other processes map, too. */
 int mp_sys_futex_wait_shared(const void *word, uint32_t expected);
@@ -74,6 +76,20 @@ long mp_sys_wait_copy(long pid, int *status, int flags);
 int mp_sys_signal_thread(long thread, int signal, int value);
 /* Is this function what the process does at that signal? */
 bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context));
+/* What the process does at a signal, as the kernel has it. */
+struct mp_sys_action {
+    void (*handler)(int number, siginfo_t *info, void *context);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+/* Another handler for a signal that has none and does nothing; false: it has one, which stays. */
+bool mp_sys_borrow_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                          struct mp_sys_action *before);
+/* Unless the program has set its own meanwhile. */
+void mp_sys_return_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
+                          const struct mp_sys_action *before);
 /* Without libc, for a process of ours. `flags`: of sigaction. */
 void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
                    int flags);

@@ -101,6 +101,26 @@ long mp_trace_wait(int *status, bool hang) {
     return mp_arch_syscall(SYS_wait4, -1, (long)status, __WALL | (hang ? 0 : WNOHANG), 0, 0, 0);
 }
 
+bool mp_trace_is_deadly(void) {
+    static _Atomic(int) known; /* 1: no; 2: yes */
+    if (!known) {
+        uint64_t mask;
+        int status = 0;
+        mp_sys_block_all(&mask);
+        long copy = mp_sys_copy();
+        if (copy == 0) {
+            mp_arch_syscall(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0); /* no core */
+            trace(PTRACE_DETACH, 0, 0, 0);
+            mp_sys_signal_thread(mp_sys_gettid(), 0, 0);
+            mp_sys_exit(0);
+        }
+        if (copy > 0 && mp_sys_wait_copy(copy, &status, 0) == copy)
+            known = WIFSIGNALED(status) ? 2 : 1;
+        mp_sys_unblock(&mask);
+    }
+    return known != 1;
+}
+
 int mp_trace_allow(long process) {
     return (int)mp_arch_syscall(SYS_prctl, PR_SET_PTRACER, process, 0, 0, 0, 0);
 }

@@ -36,6 +36,10 @@ bool mp_trace_read_word(long thread, const uint64_t *address, uint64_t *word);
 /* A thread that has stopped, or ended: its number; 0: none now; -errno. */
 long mp_trace_wait(int *status, bool hang);
 
+/* Would the calls that stop threads be the end of the process that makes them? So a filter of
+ * system calls may have it. A copy finds out, once; for a process that has one. */
+bool mp_trace_is_deadly(void);
+
 /* Lets a process, which is not this one's parent, trace it where the Yama module wants that said;
  * 0: nobody any more. */
 int mp_trace_allow(long process);

@@ -36,6 +36,7 @@
 #define STEP_MS 20 /* for calls that wait so long at most, and are made again */
 
 static _Atomic(bool) over;
+static _Atomic(unsigned) came[NSIG]; /* signals, unasked */
 
 static void check(bool is_true, const char *what) {
     if (!is_true) {
@@ -202,11 +203,15 @@ static bool call_epoll_wait(void) {
     struct epoll_event got;
     return is_over(epoll_wait(epoll, &got, 1, -1));
 }
-static bool call_sigtimedwait(void) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigaddset(&none, SIGWINCH);
-    return sigtimedwait(&none, NULL, &step) >= 0 || over;
+/* The thread that takes all signals of a program. */
+static bool call_sigwait(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    int got = sigwaitinfo(&all, NULL);
+    if (got >= 0 && !over)
+        came[got]++;
+    return over;
 }
 static bool call_msgrcv(void) {
     char text[64];
@@ -255,7 +260,7 @@ static struct waiting {
     {"select", false, call_select, 0, 0},
     {"pselect", false, call_pselect, 0, 0},
     {"epoll_wait", false, call_epoll_wait, 0, 0},
-    {"sigtimedwait", false, call_sigtimedwait, 0, 0},
+    {"sigwaitinfo", false, call_sigwait, 0, 0},
     {"msgrcv", false, call_msgrcv, 0, 0},
     {"semop", false, call_semop, 0, 0},
     {"recv with a time-out", false, call_recv_timed, 0, 0},
@@ -367,6 +372,10 @@ static void release(void) {
     } word = {1, "end"};
     struct sembuf up = {0, 1, 0};
     over = true;
+    for (size_t i = 0; i < WAITING; i++) {
+        if (waiting[i].call == call_sigwait)
+            pthread_kill(waiting[i].thread, SIGUSR2);
+    }
     give(data[1]);
     give(readable[1]);
     give(pair[1]);
@@ -393,8 +402,6 @@ static void release(void) {
 }
 
 /* ---- signals ---- */
-
-static _Atomic(unsigned) came[NSIG];
 
 static void note_signal(int number) {
     came[number]++;

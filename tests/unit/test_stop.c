@@ -343,16 +343,20 @@ END_TEST
 
 /* ---- where it cannot be done ---- */
 
-static void forbid(int call, int error) {
+static void answer(int call, uint32_t action) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const struct sock_fprog program = {sizeof code / sizeof *code, code};
     ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
     ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void forbid(int call, int error) {
+    answer(call, SECCOMP_RET_ERRNO | (uint32_t)error);
 }
 
 static void refused(int error) {
@@ -373,6 +377,78 @@ static void refused(int error) {
 START_TEST(where_ptrace_is_refused_nothing_is_done) {
     forbid(SYS_ptrace, EPERM);
     refused(EPERM);
+}
+END_TEST
+
+static long end_here(struct mp_stopped *stopped, void *context) {
+    (void)stopped;
+    (void)context;
+    syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+    return 0;
+}
+
+START_TEST(a_helper_that_is_killed_stops_nobody_for_good) {
+    struct mp_stopped stopped;
+    long worked = 1;
+    start_threads(count_on);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, end_here, NULL, &worked), -EAGAIN);
+    ck_assert_int_eq(worked, 0);
+    mp_threads_end(&stopped);
+    uint64_t sum = sum_of_counters();
+    wait_for_more(sum_of_counters, sum);
+    ck_assert_int_eq(mp_sys_wait_copy(-1, &(int){0}, WNOHANG), -ECHILD);
+    end_threads();
+}
+END_TEST
+
+static void *be_traced_alone(void *tid) {
+    *(_Atomic(long) *)tid = syscall(SYS_gettid);
+    while (!over)
+        sched_yield();
+    return NULL;
+}
+
+START_TEST(where_one_thread_has_a_debugger_nothing_is_done_at_once) {
+    static _Atomic(long) tid;
+    struct mp_stopped stopped;
+    pthread_t thread;
+    int ready[2], status;
+    long worked;
+    char byte;
+    over = false;
+    ck_assert_int_eq(pipe(ready), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, be_traced_alone, &tid), 0);
+    while (!tid)
+        sched_yield();
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    pid_t debugger = fork();
+    if (debugger == 0) {
+        byte = (char)(mp_trace_seize(tid) == 0);
+        _exit(write(ready[1], &byte, 1) == 1 && pause() ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    uint64_t before_ns = mp_sys_precise_ns();
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, NULL, &worked), -EPERM);
+    ck_assert_uint_lt(mp_sys_precise_ns() - before_ns, 2000000000);
+    mp_threads_end(&stopped);
+    kill(debugger, SIGKILL);
+    ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
+    over = true;
+    pthread_join(thread, NULL);
+}
+END_TEST
+
+START_TEST(a_filter_that_refuses_to_trace_is_not_deadly) {
+    forbid(SYS_ptrace, EPERM);
+    ck_assert(!mp_trace_is_deadly());
+}
+END_TEST
+
+START_TEST(a_filter_that_ends_who_traces_is_deadly) {
+    answer(SYS_ptrace, SECCOMP_RET_KILL_PROCESS);
+    ck_assert(mp_trace_is_deadly());
+    ck_assert(mp_trace_is_deadly());
 }
 END_TEST
 
@@ -428,6 +504,10 @@ int main(void) {
     suite_add_tcase(suite, stops);
     TCase *refusals = tcase_create("refusals");
     FILTER_CASE(refusals, where_ptrace_is_refused_nothing_is_done);
+    FILTER_CASE(refusals, a_filter_that_refuses_to_trace_is_not_deadly);
+    FILTER_CASE(refusals, a_filter_that_ends_who_traces_is_deadly);
+    STOP_CASE(refusals, a_helper_that_is_killed_stops_nobody_for_good);
+    STOP_CASE(refusals, where_one_thread_has_a_debugger_nothing_is_done_at_once);
     FILTER_CASE(refusals, where_no_process_can_be_made_nothing_is_done);
     STOP_CASE(refusals, where_a_debugger_is_attached_nothing_is_done);
     suite_add_tcase(suite, refusals);
