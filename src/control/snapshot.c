@@ -126,6 +126,10 @@ static long copy_twice(struct making *making) {
         close_gate();
         copy = copy_now(NULL, making);
         second_copy = copy > 0 ? copy : 0;
+        if (copy < 0) {
+            mp_sys_end_copy(first_copy);
+            first_copy = 0;
+        }
     }
     mp_twice_end(snapshot->twice);
     mp_threads_end(&snapshot->stopped);

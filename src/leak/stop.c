@@ -56,12 +56,6 @@ static bool go_from_to(uint32_t from, enum phase phase) {
     return gone;
 }
 
-static bool has_ended(long process, long thread) {
-    struct mp_thread_status status;
-    return !mp_threads_status(process, thread, &status) || status.state == 'Z' ||
-           status.state == 'X';
-}
-
 /* A helper that is killed says nothing more: it is looked for, and then at the phase once more. */
 static enum phase wait_while(enum phase phase) {
     bool gone = false;
@@ -72,7 +66,7 @@ static enum phase wait_while(enum phase phase) {
         if (gone)
             return DIED;
         gone = mp_sys_futex_wait_ms(&stop.phase, phase, LOOK_MS) == -ETIMEDOUT &&
-               has_ended(stop.helper, stop.helper);
+               mp_sys_copy_has_ended(stop.helper);
     }
 }
 
@@ -127,11 +121,17 @@ static int seize_once(long thread) {
     return result;
 }
 
+static bool thread_has_ended(long thread) {
+    struct mp_thread_status status;
+    return !mp_threads_status(stop.process, thread, &status) || status.state == 'Z' ||
+           status.state == 'X';
+}
+
 /* The caller can only give permission while it has not been seized itself: the first thread tells.
  */
 static int seize(long thread) {
     int result = seize_once(thread);
-    if (result == -EPERM && has_ended(stop.process, thread))
+    if (result == -EPERM && thread_has_ended(thread))
         return -ESRCH;
     if (result != -EPERM || stop.asked || stop.stopped->count > 1)
         return result;
@@ -143,7 +143,7 @@ static int seize(long thread) {
         mp_trace_sleep_us(ASKING_US);
     }
     result = seize_once(thread);
-    return result == -EPERM && has_ended(stop.process, thread) ? -ESRCH : result;
+    return result == -EPERM && thread_has_ended(thread) ? -ESRCH : result;
 }
 
 /* 1: one that was not known; 0; -errno. It is in the list before it is seized: its stop, or its

@@ -117,6 +117,20 @@ long mp_sys_wait_copy(long pid, int *status, int flags) {
     return mp_arch_syscall(SYS_wait4, pid, (long)status, flags | __WCLONE, 0, 0, 0);
 }
 
+bool mp_sys_copy_has_ended(long pid) {
+    siginfo_t info;
+    info.si_pid = 0;
+    long result = mp_arch_syscall(SYS_waitid, P_PID, pid, (long)&info,
+                                  WEXITED | WNOHANG | WNOWAIT | __WCLONE, 0, 0);
+    return result == -ECHILD || info.si_pid != 0;
+}
+
+void mp_sys_end_copy(long pid) {
+    int status;
+    mp_arch_syscall(SYS_kill, pid, SIGKILL, 0, 0, 0, 0);
+    mp_sys_wait_copy(pid, &status, 0);
+}
+
 /* The kernel's signal sets are of 64 bits. */
 void mp_sys_block_all(uint64_t *before) {
     uint64_t all = UINT64_MAX;
@@ -311,7 +325,7 @@ static void survive(int number, siginfo_t *info, void *context) {
         mp_sys_exit(EFAULT);
 }
 
-bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context)) {
+bool mp_sys_handles(int signal, mp_sys_handler *handler) {
     struct mp_sys_action action;
     return mp_arch_syscall(SYS_rt_sigaction, signal, 0, (long)&action, sizeof action.mask, 0, 0) ==
                0 &&
@@ -335,8 +349,7 @@ static void set_action(int signal, const struct mp_sys_action *action,
                     0);
 }
 
-void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                   int flags) {
+void mp_sys_handle(int signal, mp_sys_handler *handler, int flags) {
     const struct mp_sys_action action = {
         .handler = handler,
         .flags = SA_SIGINFO | (unsigned)flags | RESTORER_FLAG,
@@ -345,8 +358,7 @@ void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void
     set_action(signal, &action, NULL);
 }
 
-bool mp_sys_borrow_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                          struct mp_sys_action *before) {
+bool mp_sys_borrow_signal(int signal, mp_sys_handler *handler, struct mp_sys_action *before) {
     const struct mp_sys_action action = {
         .handler = handler,
         .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | RESTORER_FLAG,
@@ -358,8 +370,7 @@ bool mp_sys_borrow_signal(int signal, void (*handler)(int number, siginfo_t *inf
     return !before->handler;
 }
 
-void mp_sys_return_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                          const struct mp_sys_action *before) {
+void mp_sys_return_signal(int signal, mp_sys_handler *handler, const struct mp_sys_action *before) {
     if (mp_sys_handles(signal, handler))
         set_action(signal, before, NULL);
 }

@@ -72,27 +72,29 @@ extern _Atomic(bool) mp_sys_confined;
  * wait4 with __WCLONE sees it. No fork handler runs. 0 in the copy. */
 long mp_sys_copy(void);
 long mp_sys_wait_copy(long pid, int *status, int flags);
+/* Without waiting for it: that is still to be done. */
+bool mp_sys_copy_has_ended(long pid);
+void mp_sys_end_copy(long pid);
 /* A real-time signal, with a value, to a thread of this process. 0 or -errno. */
 int mp_sys_signal_thread(long thread, int signal, int value);
+typedef void mp_sys_handler(int number, siginfo_t *info, void *context);
+#define MP_SYS_IGNORE ((mp_sys_handler *)(uintptr_t)SIG_IGN)
 /* Is this function what the process does at that signal? */
-bool mp_sys_handles(int signal, void (*handler)(int number, siginfo_t *info, void *context));
+bool mp_sys_handles(int signal, mp_sys_handler *handler);
 /* What the process does at a signal, as the kernel has it. */
 struct mp_sys_action {
-    void (*handler)(int number, siginfo_t *info, void *context);
+    mp_sys_handler *handler;
     unsigned long flags;
     void (*restorer)(void);
     uint64_t mask;
 };
 
 /* Another handler for a signal that has none and does nothing; false: it has one, which stays. */
-bool mp_sys_borrow_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                          struct mp_sys_action *before);
+bool mp_sys_borrow_signal(int signal, mp_sys_handler *handler, struct mp_sys_action *before);
 /* Unless the program has set its own meanwhile. */
-void mp_sys_return_signal(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                          const struct mp_sys_action *before);
-/* Without libc, for a process of ours. `flags`: of sigaction. */
-void mp_sys_handle(int signal, void (*handler)(int number, siginfo_t *info, void *context),
-                   int flags);
+void mp_sys_return_signal(int signal, mp_sys_handler *handler, const struct mp_sys_action *before);
+/* Without libc. `flags`: of sigaction. */
+void mp_sys_handle(int signal, mp_sys_handler *handler, int flags);
 /* Blocks every signal; the mask before is for mp_sys_unblock. */
 void mp_sys_block_all(uint64_t *before);
 void mp_sys_unblock_one(int signal);
