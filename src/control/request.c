@@ -12,6 +12,7 @@
 #include "platform/options.h"
 #include "platform/say.h"
 #include "platform/sys.h"
+#include "profile/about.h"
 #include "profile/series.h"
 #include "record/box.h"
 
@@ -134,6 +135,8 @@ void mp_request_asked(void) {
 
 static int signal_number; /* 0: none is ours */
 
+#define FLAGS (SA_SIGINFO | SA_RESTART | SA_ONSTACK)
+
 static void on_signal(int number, siginfo_t *info, void *context) {
     (void)number;
     (void)context;
@@ -145,11 +148,64 @@ static void on_signal(int number, siginfo_t *info, void *context) {
         leave_it();
 }
 
+/* ---- execve ---- */
+
+/* Threads that are in execve: the signal is ignored while there are any. */
+static _Atomic(uint32_t) leaving;
+static _Atomic(bool) has_ignored; /* it was we who did */
+
+static void ignore_it(void) {
+    if (!mp_sys_handles(signal_number, on_signal))
+        return;
+    mp_sys_handle(signal_number, MP_SYS_IGNORE, FLAGS);
+    has_ignored = true;
+}
+
+static void catch_it(void) {
+    if (has_ignored && mp_sys_handles(signal_number, MP_SYS_IGNORE))
+        mp_sys_handle(signal_number, on_signal, FLAGS);
+}
+
+/* Another thread may come or go meanwhile, and do the contrary before us: so it is looked at again.
+ */
+static void settle(uint32_t count) {
+    uint32_t seen;
+    do {
+        seen = count;
+        if (seen)
+            ignore_it();
+        else
+            catch_it();
+        count = leaving;
+    } while (count != seen);
+}
+
+/* A child of vfork has handlers of its own, but its parent's memory. */
+void mp_request_leave(void) {
+    if (!signal_number || mp_sys_confined)
+        return;
+    if (mp_sys_getpid() == mp_about_pid())
+        settle(atomic_fetch_add(&leaving, 1) + 1);
+    else
+        ignore_it();
+}
+
+void mp_request_stay(void) {
+    if (signal_number && !mp_sys_confined && mp_sys_getpid() == mp_about_pid())
+        settle(atomic_fetch_sub(&leaving, 1) - 1);
+}
+
+/* ---- start ---- */
+
 void mp_request_after_fork_child(void) {
     atomic_flag_clear_explicit(&request.busy, memory_order_relaxed);
     atomic_store_explicit(&pending, false, memory_order_relaxed);
     atomic_store_explicit(&reaping, false, memory_order_relaxed);
     atomic_store_explicit(&word_seen, 0, memory_order_relaxed); /* a box of its own begins at 0 */
+    if (leaving) { /* a thread that this process does not have */
+        leaving = 0;
+        catch_it();
+    }
 }
 
 void mp_request_start(void) {
@@ -157,9 +213,11 @@ void mp_request_start(void) {
         return;
     int number =
         mp_options.signal == MP_NUMBER_AUTO ? MEMPROF_REQUEST_SIGNAL : (int)mp_options.signal;
-    struct sigaction before, action = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    struct sigaction before, action = {.sa_flags = FLAGS};
     action.sa_sigaction = on_signal;
-    if (sigaction(number, NULL, &before) != 0 || before.sa_handler != SIG_DFL) {
+    /* Who was executed by a program of ours finds it ignored. */
+    if (sigaction(number, NULL, &before) != 0 ||
+        (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)) {
         if (mp_options.signal != MP_NUMBER_AUTO)
             mp_say("signal %d is taken: requests by signal are off", number);
         return;
