@@ -23,7 +23,8 @@ struct asking {
     int lock_fd;
 };
 
-#define REAP_MS 40 /* twice what the library waits for */
+#define REAP_MS       40   /* twice what the library waits for */
+#define LAST_WORDS_MS 2000 /* for the answer of a program that is no more */
 
 static void sleep_ms(long ms) {
     const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
@@ -97,10 +98,10 @@ static int write_request(const struct asking *asking, const char *path, struct t
     return tool_fail(error, "%s: %s", asking->request, strerror(reason));
 }
 
-/* By the word, which its slow paths read, and by the signal. By now it may be another program, or
- * another process, which the signal would end: so it is looked at again, and last of all whether it
- * catches the signal. A program that begins anew in the microseconds between that and the signal
- * cannot be told: it keeps its number and its start. */
+/* By the word, which its slow paths read, and by the signal. By now it may be another process,
+ * which the signal would end: so it is looked at again, and last of all whether it catches the
+ * signal. A program that another takes the place of in the microseconds after that sees to it
+ * itself that the signal is ignored. */
 static int send_signal(const struct asking *asking, struct tool_error *error) {
     const int pid = (int)asking->process.pid;
     struct process now;
@@ -135,6 +136,11 @@ static bool read_answer(const struct asking *asking, char *text, size_t size) {
     return end != NULL;
 }
 
+static bool is_another_program(const struct process *process) {
+    uint64_t stack = process_stack(process->pid);
+    return stack && process->stack && stack != process->stack;
+}
+
 static bool is_stopped(pid_t pid) {
     struct process now;
     struct tool_error unused;
@@ -145,10 +151,20 @@ static int wait_for_answer(const struct asking *asking, uint64_t until, char *te
                            struct tool_error *error) {
     const struct process *process = &asking->process;
     uint64_t pause = 100, again = now_ms() + pause;
+    bool is_another = false;
     for (long ms = 1; !read_answer(asking, text, size); ms = ms < 20 ? ms + 1 : ms) {
         if (!process_lives(process->pid) && !read_answer(asking, text, size)) {
             unlink(asking->request);
             return tool_fail(error, "process %d has ended meanwhile", (int)process->pid);
+        }
+        /* Its copy may be at work on the answer, or be no more. */
+        if (!is_another && is_another_program(process)) {
+            is_another = true;
+            until = now_ms() + LAST_WORDS_MS < until ? now_ms() + LAST_WORDS_MS : until;
+        }
+        if (is_another && now_ms() >= until) {
+            unlink(asking->request);
+            return tool_fail(error, "process %d has become another program", (int)process->pid);
         }
         if (now_ms() >= until) {
             bool untaken = unlink(asking->request) == 0;
@@ -180,8 +196,7 @@ static bool is_there(pid_t pid) {
 }
 
 /* The copy that wrote the dump is a zombie until its parent takes note of it, which it does on a
- * slow path; of one that does not come by any, another signal has it do so. Not at once: who waits
- * for its dump to become another program does that now, and the signal would be that one's end. */
+ * slow path; of one that does not come by any, another signal has it do so. */
 static void have_it_reaped(const struct asking *asking, pid_t copy) {
     const bool same_numbers = asking->process.own_pid == asking->process.pid;
     struct tool_error unused;

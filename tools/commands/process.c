@@ -165,15 +165,21 @@ int process_parse(const char *text, pid_t *pid, struct tool_error *error) {
     return 0;
 }
 
-/* Field 22 of /proc/PID/stat; 0: not known. */
-static uint64_t start_ticks(pid_t pid) {
+/* A field of /proc/PID/stat; 0: not known. */
+#define START_TICKS 22
+#define START_STACK 28
+static uint64_t stat_field(pid_t pid, int wanted) {
     char stat[1024];
     if (read_file(pid, "stat", stat, sizeof stat, ' ') <= 0)
         return 0;
     const char *at = strrchr(stat, ')');
-    for (int field = 2; at && field < 22; field++)
+    for (int field = 2; at && field < wanted; field++)
         at = strchr(at + 1, ' ');
     return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+uint64_t process_stack(pid_t pid) {
+    return stat_field(pid, START_STACK);
 }
 
 int process_look(pid_t pid, struct process *process, struct tool_error *error) {
@@ -205,7 +211,8 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     if (!same_root(pid))
         snprintf(process->root, sizeof process->root, "/proc/%d/root", (int)pid);
 
-    process->start_ticks = start_ticks(pid);
+    process->start_ticks = stat_field(pid, START_TICKS);
+    process->stack = process_stack(pid);
     process->has_library = maps_library(pid);
     int number = process->has_library ? request_signal(pid) : 0;
     process->request = number && process_catches(pid, number) ? number : 0;

@@ -15,6 +15,7 @@ struct process {
     char state;           /* as in /proc/PID/stat */
     uint64_t rss;         /* bytes */
     uint64_t start_ticks; /* when it began: no two of a number have the same */
+    uint64_t stack;       /* where its stack began: each program has another; 0: not known */
     bool has_library;     /* libmemprof.so is loaded */
     int request;          /* the signal by which it takes requests; 0: it takes none */
     char name[64];        /* of the program */
@@ -27,6 +28,9 @@ int process_parse(const char *text, pid_t *pid, struct tool_error *error);
 
 /* 0; -1 with the error when there is no such process, or it must not be looked at. */
 int process_look(pid_t pid, struct process *process, struct tool_error *error);
+
+/* Its stack's begin now. */
+uint64_t process_stack(pid_t pid);
 
 /* Does it have a handler for the signal now? Else it would be its end. */
 bool process_catches(pid_t pid, int number);
