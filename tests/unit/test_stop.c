@@ -401,6 +401,30 @@ START_TEST(a_helper_that_is_killed_stops_nobody_for_good) {
 }
 END_TEST
 
+/* A process that traces a thread of this one, until it is killed. */
+static pid_t start_debugger(long thread) {
+    int ready[2];
+    char byte = 0;
+    ck_assert_int_eq(pipe(ready), 0);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    pid_t debugger = fork();
+    if (debugger == 0) {
+        byte = (char)(mp_trace_seize(thread) == 0);
+        _exit(write(ready[1], &byte, 1) == 1 && pause() ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    close(ready[0]);
+    close(ready[1]);
+    return debugger;
+}
+
+static void end_debugger(pid_t debugger) {
+    int status;
+    kill(debugger, SIGKILL);
+    ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
+}
+
 static void *be_traced_alone(void *tid) {
     *(_Atomic(long) *)tid = syscall(SYS_gettid);
     while (!over)
@@ -412,28 +436,17 @@ START_TEST(where_one_thread_has_a_debugger_nothing_is_done_at_once) {
     static _Atomic(long) tid;
     struct mp_stopped stopped;
     pthread_t thread;
-    int ready[2], status;
     long worked;
-    char byte;
     over = false;
-    ck_assert_int_eq(pipe(ready), 0);
     ck_assert_int_eq(pthread_create(&thread, NULL, be_traced_alone, &tid), 0);
     while (!tid)
         sched_yield();
-    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
-    pid_t debugger = fork();
-    if (debugger == 0) {
-        byte = (char)(mp_trace_seize(tid) == 0);
-        _exit(write(ready[1], &byte, 1) == 1 && pause() ? 0 : 1);
-    }
-    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    ck_assert_int_eq(byte, 1);
+    pid_t debugger = start_debugger(tid);
     uint64_t before_ns = mp_sys_precise_ns();
     ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, NULL, &worked), -EPERM);
     ck_assert_uint_lt(mp_sys_precise_ns() - before_ns, 2000000000);
     mp_threads_end(&stopped);
-    kill(debugger, SIGKILL);
-    ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
+    end_debugger(debugger);
     over = true;
     pthread_join(thread, NULL);
 }
@@ -464,25 +477,14 @@ END_TEST
 START_TEST(where_a_debugger_is_attached_nothing_is_done) {
     struct mp_stopped stopped;
     uint64_t sums[2] = {3, 4};
-    int ready[2], status;
+    int status;
     long worked;
-    pid_t self = getpid();
-    char byte;
-    ck_assert_int_eq(pipe(ready), 0);
-    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
-    pid_t debugger = fork();
-    if (debugger == 0) {
-        byte = (char)(mp_trace_seize(self) == 0);
-        _exit(write(ready[1], &byte, 1) == 1 && pause() ? 0 : 1);
-    }
-    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    ck_assert_int_eq(byte, 1);
+    pid_t debugger = start_debugger(getpid());
     ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, sums, &worked), -EPERM);
     ck_assert_uint_eq(sums[0], 3);
     mp_threads_end(&stopped);
     ck_assert(mp_stop_helper_ended(&status, true));
-    kill(debugger, SIGKILL);
-    ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
+    end_debugger(debugger);
 }
 END_TEST
 

@@ -20,9 +20,9 @@
  *              lessen its variance.
  *   echo       Both take readings for independent. The variance of S is multiplied by how much less
  *              the windows tell, after Hamed and Rao (1998), with the autocorrelations of an AR(1)
- *              process: single lags of so short a series are mostly chance. The first is that of
- * the residuals, which detrending has lowered: it is raised again by as much. Few independent
- * windows make for Student's distribution instead of the normal one.
+ *              process: single lags of so short a series are mostly chance. That of the residuals
+ *              is raised by what detrending has lowered it by. Few independent windows make for
+ *              Student's distribution instead of the normal one.
  *
  * What it achieves (tests/unit/test_trend.c makes such series): of 50 with 64 KiB a second leaked
  * under a working set that swings by a standard deviation of 0.5 to 2 MiB, or with a warm-up that
