@@ -131,3 +131,14 @@ def facts(allocators, options):
         elif allocator.path and allocator.path != LIBRARY:
             yield allocator.name, os.path.basename(allocator.path)
     yield 'options', options
+
+
+def run(main):
+    """The program: it ends with main's status, or says what is in the way and ends with 2."""
+    try:
+        sys.exit(main())
+    except Trouble as trouble:
+        print('bench/%s: %s' % (os.path.basename(sys.argv[0]), trouble), file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os._exit(1)

@@ -9,7 +9,6 @@
 
 `./dev bench` builds, and runs this among other parts. README.md says what the figures mean."""
 import argparse
-import os
 import re
 import sys
 
@@ -166,10 +165,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/compare.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        os._exit(1)
+    allocating.run(main)

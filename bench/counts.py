@@ -12,7 +12,6 @@ faults by getrusage.
   start          of /bin/true, from its first instruction to its last, and its page faults
   programs       of whole workloads, ours against each peer that is named: another build of ours, mostly"""
 import argparse
-import csv
 import os
 import re
 import subprocess
@@ -166,16 +165,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix='memprof-bench.') as scratch:
         rows = list(part(allocators, scratch))
     if options.csv:
-        with open(options.csv, 'w', encoding='utf-8', newline='') as file:
-            runs.write_head(file, allocating.facts(allocators, ' '.join(sys.argv[1:])))
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows((options.part,) + row for row in rows)
+        runs.write_csv(options.csv, allocating.facts(allocators, ' '.join(sys.argv[1:])), COLUMNS,
+                       ((options.part,) + row for row in rows))
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/counts.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

@@ -9,7 +9,6 @@ all its processes have ended, CPU time of all of them, and the peak of what all 
 glibc's malloc. Ours is rate=1 and a dump at the exit; heaptrack's is its own command, which
 interprets what the program's library sends it and compresses that."""
 import argparse
-import csv
 import os
 import resource
 import shutil
@@ -122,17 +121,10 @@ def main():
         print("bar: peak memory against heaptrack's, %s: %.3f, required at most 1: %s" % (
             title, ratios['memory'], 'met' if ratios['memory'] <= 1 else 'NOT met'))
     if options.csv:
-        with open(options.csv, 'w', encoding='utf-8', newline='') as file:
-            runs.write_head(file, list(allocating.facts([], ' '.join(sys.argv[1:]))) +
-                            [('heaptrack', allocating.package_version('heaptrack'))])
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
+        runs.write_csv(options.csv, [*allocating.facts([], ' '.join(sys.argv[1:])),
+                                     ('heaptrack', allocating.package_version('heaptrack'))],
+                       COLUMNS, rows)
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/heaptrack.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

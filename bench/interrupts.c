@@ -1,10 +1,12 @@
 /* Preloaded into a measured service: counts, for each function that it calls, how often that
- * returned with EINTR. The counts are in the file that INTERRUPTS names, one entry a function,
- * which all processes of the service share: see services.py. */
+ * returned with EINTR, and each signal that comes and that the service has no handler of its own
+ * for. The counts are in the file that INTERRUPTS names, one entry a function or signal, which all
+ * processes of the service share: see services.py. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,25 @@ static void count(const char *name) {
     errno = error;
 }
 
+static void count_signal(int number) {
+    char name[] = "signal ..";
+    name[7] = (char)('0' + number / 10);
+    name[8] = (char)('0' + number % 10);
+    count(name);
+}
+
+/* But for those of which a default is the end that is wanted: of a fault, and by a terminal. */
+static void expect_signals(void) {
+    static const int counted[] = {SIGHUP,    SIGUSR1, SIGUSR2, SIGPIPE,   SIGALRM, SIGCHLD,
+                                  SIGCONT,   SIGURG,  SIGXCPU, SIGXFSZ,   SIGPROF, SIGWINCH,
+                                  SIGVTALRM, SIGIO,   SIGPWR,  SIGSTKFLT, SIGTTIN, SIGTTOU};
+    struct sigaction before, action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        if (sigaction(counted[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(counted[i], &action, NULL);
+    }
+}
+
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("INTERRUPTS");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -50,6 +71,7 @@ __attribute__((constructor)) static void begin(void) {
         entries = at;
     if (fd >= 0)
         close(fd);
+    expect_signals();
 }
 
 #define COUNTED(type, name, parameters, arguments)                                                 \

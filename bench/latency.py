@@ -137,8 +137,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/latency.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

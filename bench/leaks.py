@@ -8,7 +8,6 @@ The heap is a GiB of blocks of 64 bytes that point to each other, with 64 thread
 pause is as the helper measures it, from the first thread's stop until all go on. LeakSanitizer stops all
 threads for as long as it searches: that is the time of its check."""
 import argparse
-import csv
 import os
 import shutil
 import statistics
@@ -76,16 +75,8 @@ def main():
         verdict("LeakSanitizer's stop over our pause",
                 medians['LeakSanitizer', 'graph'][0] / pause, TIMES, True)
     if options.csv:
-        with open(options.csv, 'w', encoding='utf-8', newline='') as file:
-            runs.write_head(file, list(allocating.facts([], ' '.join(sys.argv[1:]))))
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
+        runs.write_csv(options.csv, allocating.facts([], ' '.join(sys.argv[1:])), COLUMNS, rows)
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/leaks.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

@@ -10,7 +10,6 @@ that are new to a thread after it has come to another node. What is counted are 
 depends on how fast the machine is."""
 import argparse
 import collections
-import csv
 import os
 import re
 import subprocess
@@ -115,17 +114,10 @@ def main():
                 kernel.stdout.strip(), nodes, allocators, 1 if options.quick else ROUNDS, scratch)]
     table(rows, allocators)
     if options.csv:
-        with open(options.csv, 'w', encoding='utf-8', newline='') as file:
-            runs.write_head(file, list(allocating.facts(allocators, ' '.join(sys.argv[1:]))) +
-                            [('machine', os.path.basename(kernel.stdout.strip()) + ' under qemu')])
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
+        machine = os.path.basename(kernel.stdout.strip()) + ' under qemu'
+        runs.write_csv(options.csv, [*allocating.facts(allocators, ' '.join(sys.argv[1:])),
+                                     ('machine', machine)], COLUMNS, rows)
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/numa.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

@@ -9,13 +9,11 @@
     every allocation recorded (rate=1, lg_prof_sample:0)
   - the shares of sites.c's sites, as both profilers estimate them at 64 KiB, each with its interval"""
 import argparse
-import csv
 import json
 import math
 import os
 import re
 import subprocess
-import sys
 import tempfile
 
 import allocators as allocating
@@ -208,19 +206,13 @@ def main():
                      path('every'), 'both profilers at every allocation: ')
         sites = compare_sites(scratch)
     if options.csv:
-        with open(path('counts'), 'w', encoding='utf-8', newline='') as file:
-            runs.write_head(file, allocating.facts([], 'callgrind, rate=auto against rate=0'))
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(('workload', 'on_by_off'))
-            writer.writerows((w, '%.6f' % ratio) for w, ratio in counted.items())
+        runs.write_csv(path('counts'), allocating.facts([], 'callgrind, rate=auto against rate=0'),
+                       ('workload', 'on_by_off'),
+                       ((w, '%.6f' % ratio) for w, ratio in counted.items()))
     for bar in bars.profiler_bars(counted, sampled, every):
         print(bar.line())
     print(bars.sites_bar(sites).line())
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/profiler.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

@@ -150,6 +150,14 @@ def write_head(file, head):
         file.write('# %s: %s\n' % (key, ' '.join(str(value).split())))
 
 
+def write_csv(path, head, columns, rows):
+    with open(path, 'w', encoding='utf-8', newline='') as file:
+        write_head(file, head)
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
 def read_csv(path):
     """(head, rows) of a file that the bench has written."""
     head, lines = [], []

@@ -7,9 +7,9 @@ under wrk.
 The load goes on all the time; phases of five seconds in which `memprof leaks` asks the service every
 second take turns with phases in which nobody does, and what the service itself has counted in both
 is compared: the median of the ratios of neighbours. 24 phases are two minutes of checks. The service
-has a library beside ours that counts which calls returned with EINTR (interrupts.c)."""
+has a library beside ours that counts which calls returned with EINTR, and which signals came
+(interrupts.c)."""
 import argparse
-import csv
 import os
 import re
 import shutil
@@ -17,7 +17,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -86,11 +85,17 @@ class Service:
                 found[int(pid)] = words[0]
         return found
 
-    def interrupted(self):
-        """{call: how often}"""
+    def counted(self):
+        """{call: how often it was interrupted}, {signal: how often it came}"""
         with open(self.counts, 'rb') as file:
-            entries = ENTRY.iter_unpack(file.read())
-        return {name.rstrip(b'\0').decode(): count for name, count in entries if count}
+            entries = [(name.rstrip(b'\0').decode(), count)
+                       for name, count in ENTRY.iter_unpack(file.read()) if count]
+        return [{name: count for name, count in entries if name.startswith('signal ') == is_signal}
+                for is_signal in (False, True)]
+
+    def logged_signals(self):
+        """Those that it handles and tells of itself."""
+        return 0
 
     def end(self):
         for process in (self.load, self.server):
@@ -139,9 +144,6 @@ class Redis(Service):
         said, ended = self.end_load(signal.SIGKILL)
         return (int(counted['total_error_replies']) + int(counted['rejected_connections']) +
                 len(re.findall('(?i)error', said)) + ended)
-
-    def signals(self):
-        return 0  # it says nothing of any
 
 
 class Nginx(Service):
@@ -196,8 +198,7 @@ http {
         failed += re.findall(r'\d+', ' '.join(re.findall('Socket errors: (.*)', said)))
         return sum(map(int, failed)) + ended
 
-    def signals(self):
-        """What its processes have received, by its log."""
+    def logged_signals(self):
         with open(os.path.join(self.folder, 'log'), encoding='utf-8') as file:
             return sum(' signal ' in line for line in file)
 
@@ -253,8 +254,8 @@ def judge(service, rows, checks):
     share = stats.interval_of_median(ratios)
     made, took = (sum(row[i] for row in rows if row[2]) for i in (5, 3))
     processes = service.processes()
-    signals, failed = service.signals(), service.failures()
-    interrupted = service.interrupted()
+    failed = service.failures()
+    interrupted, signals = service.counted()
     print('%s: %.0f requests a second unchecked; %d searches in %.0f s, stopped by %s; medians: '
           'pause %.1f ms, search %.0f ms' % (
               service.name, stats.median([rate[key] for key in rate if not key[1]]), made, took,
@@ -269,7 +270,7 @@ def judge(service, rows, checks):
             ('calls with EINTR that are restarted',
              sum(count for name, count in interrupted.items() if name not in NEVER_RESTARTED)),
             ('zombies and processes left', len(processes) - service.own_processes),
-            ('signals that it has received', signals)):
+            ('signals that it has received', sum(signals.values()) + service.logged_signals())):
         verdict('%s: %s' % (service.name, what), count, 'at most 0', count == 0)
 
 
@@ -303,18 +304,11 @@ def main():
             rows += mine
             print()
     if options.csv:
-        with open(options.csv, 'w', encoding='utf-8', newline='') as file:
-            packages = ('redis-server', 'redis-tools', 'nginx-light', 'wrk')
-            runs.write_head(file, list(allocating.facts([], '--phases %d' % phases)) +
-                            [(name, allocating.package_version(name)) for name in packages])
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows((*row[:3], '%.3f' % row[3], *row[4:]) for row in rows)
+        packages = ('redis-server', 'redis-tools', 'nginx-light', 'wrk')
+        runs.write_csv(options.csv, [*allocating.facts([], '--phases %d' % phases),
+                                     *((name, allocating.package_version(name)) for name in packages)],
+                       COLUMNS, ((*row[:3], '%.3f' % row[3], *row[4:]) for row in rows))
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/services.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)

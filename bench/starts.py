@@ -7,7 +7,6 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 
@@ -49,8 +48,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except allocating.Trouble as trouble:
-        print('bench/starts.py: %s' % trouble, file=sys.stderr)
-        sys.exit(2)
+    allocating.run(main)
