@@ -52,6 +52,7 @@ struct request {
     const char *path;
     const char *answer; /* or NULL */
     long pid, parent_pid;
+    long listed_pid;
     bool waited_for;
     int (*then)(int dump, const struct mp_contents_leaks *leaks, void *context);
     void *context;
@@ -94,7 +95,7 @@ static int write_file(const struct request *request, const struct mp_contents_le
     process.uptime_ns = request->snapshot.now_ns - mp_about_began_precisely_ns();
     process.dump_number = dump_count;
     process.pause_ns = mp_snapshot_pause_ns();
-    mp_contents_write(&process, request->pid, leaks);
+    mp_contents_write(&process, request->listed_pid, leaks);
     error = mp_writer_close();
     if (!error && !request->then)
         drop_oldest(request->path);
@@ -264,6 +265,7 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
         .answer = order->answer,
         .pid = mp_sys_getpid(),
         .parent_pid = mp_sys_getppid(),
+        .listed_pid = mp_sys_listed_pid(),
         .waited_for = waited_for,
         .then = order->then,
         .context = order->context,
@@ -286,6 +288,8 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
         request.path = path_now;
         prepare_name(path_now, request.pid);
     }
+    if (!error && order->leaks && request.listed_pid != request.pid)
+        error = -ENXIO; /* its threads are listed by numbers that mean others here */
     if (!error && !mp_headroom_is_there())
         error = -ENOMEM;
     if (!error) {

@@ -348,7 +348,7 @@ static void mark_ignored(uintptr_t address, void *unused) {
 
 int mp_roots_mark(struct mp_marks *marks, const struct mp_stopped *stopped,
                   const struct mp_roots_caller *caller, struct mp_roots_seen *seen) {
-    long self = mp_sys_getpid(), smaps = mp_maps_open(self, "smaps");
+    long smaps = mp_maps_open(0, "smaps");
     memset(&work, 0, sizeof work);
     work.marks = marks;
     work.stopped = stopped;
@@ -364,7 +364,7 @@ int mp_roots_mark(struct mp_marks *marks, const struct mp_stopped *stopped,
     mark_stacks_in_blocks();
     mp_told_each_root(mark_told, NULL);
     mp_told_each_ignored(mark_ignored, NULL);
-    int error = mp_maps_each(self, mark_mapping, NULL);
+    int error = mp_maps_each(0, mark_mapping, NULL);
     mp_record_free(except.at, except.room * sizeof *except.at);
     return error;
 }

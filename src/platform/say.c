@@ -204,6 +204,9 @@ const char *mp_say_reason(int error) {
     case EAGAIN:
         return "new threads come faster than they can be stopped, or there may be no more "
                "processes";
+    case ENXIO:
+        return "there is no /proc, or its numbers of processes are not those of this one's "
+               "namespace";
     case ELOOP:
         return "a symbolic link";
     default:

@@ -47,6 +47,8 @@ long mp_sys_read(int fd, void *buffer, size_t size);
 long mp_sys_write(int fd, const void *buffer, size_t size);
 int mp_sys_close(int fd);
 long mp_sys_readlink(const char *path, char *buffer, size_t size);
+/* This process's number as /proc has it, which may be that of another namespace; 0: it has none. */
+long mp_sys_listed_pid(void);
 long mp_sys_getrandom(void *buffer, size_t size);
 long mp_sys_getpid(void);
 long mp_sys_gettid(void);

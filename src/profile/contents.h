@@ -22,7 +22,8 @@ struct mp_contents_leaks {
 uint32_t mp_contents_sections(bool leaks);
 
 /* To the writer that is open. What the caller knows of the process is in `process`; the rest of it
- * is filled in. `pid`: the process that was copied. `leaks`: NULL where none were looked for. */
+ * is filled in. `pid`: that of the process that was copied, as /proc has it. `leaks`: NULL where
+ * none were looked for. */
 void mp_contents_write(struct memprof_dump_process *process, long pid,
                        const struct mp_contents_leaks *leaks);
 

@@ -116,7 +116,10 @@ long mp_maps_open(long pid, const char *file) {
     char path[64];
     struct mp_text text;
     mp_text_init(&text, path, sizeof path);
-    mp_text_add(&text, "/proc/%lu/%s", (uint64_t)pid, file);
+    if (pid)
+        mp_text_add(&text, "/proc/%lu/%s", (uint64_t)pid, file);
+    else
+        mp_text_add(&text, "/proc/self/%s", file);
     return mp_sys_open(path, O_RDONLY, 0);
 }
 

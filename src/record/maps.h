@@ -10,7 +10,7 @@
 /* `path` is valid during the call. `map->path` and `map->kind` are left for the callee. */
 typedef void mp_maps_visitor(struct memprof_dump_map *map, const char *path, void *context);
 
-/* Opens a file of /proc/PID; -errno. */
+/* Opens a file of /proc/PID, -errno. `pid`, here and below: as /proc has it; 0: of this process. */
 long mp_maps_open(long pid, const char *file);
 
 /* Of the process `pid`, or where that is not to be had of this one (then without what is resident).
