@@ -185,6 +185,7 @@ void mp_snapshot_forget(void) {
     last_pause_ns = 0;
     first_copy = second_copy = 0;
     mp_park_forget();
+    mp_trace_note_allowed(0);
 }
 
 /* ---- in the copy ---- */

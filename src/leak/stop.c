@@ -323,7 +323,7 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
         stop.waits = false;
     }
     if (stop.asked)
-        mp_trace_allow(0);
+        mp_trace_allow_as_before();
     if (!stop.waits)
         mp_stop_helper_ended(&status, true); /* nobody else may come to wait for it */
     *worked = stop.worked;

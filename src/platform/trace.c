@@ -121,8 +121,18 @@ bool mp_trace_is_deadly(void) {
     return known != 1;
 }
 
-int mp_trace_allow(long process) {
-    return (int)mp_arch_syscall(SYS_prctl, PR_SET_PTRACER, process, 0, 0, 0, 0);
+static _Atomic(long) allowed; /* by the program */
+
+void mp_trace_allow(long process) {
+    mp_arch_syscall(SYS_prctl, PR_SET_PTRACER, process, 0, 0, 0, 0);
+}
+
+void mp_trace_note_allowed(long process) {
+    allowed = process;
+}
+
+void mp_trace_allow_as_before(void) {
+    mp_trace_allow(allowed);
 }
 
 void mp_trace_sleep_us(uint64_t us) {

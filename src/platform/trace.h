@@ -40,9 +40,11 @@ long mp_trace_wait(int *status, bool hang);
  * system calls may have it. A copy finds out, once; for a process that has one. */
 bool mp_trace_is_deadly(void);
 
-/* Lets a process, which is not this one's parent, trace it where the Yama module wants that said;
- * 0: nobody any more. */
-int mp_trace_allow(long process);
+/* Lets a process, which is not this one's parent, trace it where the Yama module wants that said,
+ * and whoever the program has said may do so. That is noted, but for calls that are not libc's. */
+void mp_trace_allow(long process);
+void mp_trace_allow_as_before(void);
+void mp_trace_note_allowed(long process);
 
 void mp_trace_sleep_us(uint64_t us);
 

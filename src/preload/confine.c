@@ -1,7 +1,8 @@
 /* The program is about to give up what it may do: a filter of system calls, another root. What the
  * profiler would do later by calls that may then be forbidden, or lead elsewhere, it does now: it
  * makes its black box. After a filter that may end it for a call it keeps to the few of sys.h.
- * Before a limit of addresses it gives those back that the black box might grow into. Who makes
+ * Before a limit of addresses it gives those back that the black box might grow into. And whom the
+ * program lets trace it is noted, for searches for leaks say that for a while, too. Who makes
  * these system calls by other means than libc's functions is not noticed.
  */
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "platform/arch.h"
 #include "platform/lock.h"
 #include "platform/sys.h"
+#include "platform/trace.h"
 #include "preload/preload.h"
 #include "profile/about.h"
 #include "profile/mirror.h"
@@ -112,8 +114,11 @@ int prctl(int option, ...) {
     if (option == PR_SET_SECCOMP)
         return (int)mp_confine_filter(SYS_prctl, option, arguments[0], arguments[1], arguments[2],
                                       arguments[3]);
-    return (int)result_of(mp_arch_syscall(SYS_prctl, option, arguments[0], arguments[1],
-                                          arguments[2], arguments[3], 0));
+    long result = mp_arch_syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2],
+                                  arguments[3], 0);
+    if (option == PR_SET_PTRACER && result == 0 && is_this_process())
+        mp_trace_note_allowed(arguments[0]);
+    return (int)result_of(result);
 }
 
 int chroot(const char *path) {

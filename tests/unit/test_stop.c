@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -488,6 +489,59 @@ START_TEST(where_a_debugger_is_attached_nothing_is_done) {
 }
 END_TEST
 
+/* Notes whom a process says may trace it. Itself it has a tracer by this, which refuses all others.
+ */
+struct said {
+    _Atomic(long) count, last;
+};
+
+static void listen_to(pid_t process, int ready, struct said *said) {
+    const char byte =
+        ptrace(PTRACE_SEIZE, process, NULL, (void *)(uintptr_t)PTRACE_O_TRACESECCOMP) == 0;
+    int status;
+    if (write(ready, &byte, 1) != 1)
+        return;
+    while (waitpid(process, &status, __WALL) == process && WIFSTOPPED(status)) {
+        struct __ptrace_syscall_info call;
+        if (status >> 16 == PTRACE_EVENT_SECCOMP &&
+            ptrace(PTRACE_GET_SYSCALL_INFO, process, (void *)sizeof call, &call) > 0 &&
+            call.seccomp.args[0] == PR_SET_PTRACER) {
+            said->last = (long)call.seccomp.args[1];
+            said->count++;
+        }
+        ptrace(PTRACE_CONT, process, NULL,
+               (void *)(uintptr_t)(status >> 16 ? 0 : WSTOPSIG(status)));
+    }
+}
+
+START_TEST(whom_the_program_lets_trace_it_may_do_so_again) {
+    struct mp_stopped stopped;
+    int ready[2], status;
+    long worked;
+    char byte = 0;
+    pid_t self = getpid();
+    struct said *said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(said, MAP_FAILED);
+    ck_assert_int_eq(pipe(ready), 0);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    pid_t listener = fork();
+    if (listener == 0) {
+        listen_to(self, ready[1], said);
+        _exit(0);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    answer(SYS_prctl, SECCOMP_RET_TRACE);
+    mp_trace_note_allowed(listener);
+    ck_assert_int_eq(mp_stop_all(&stopped, -1, stand_still, NULL, &worked), -EPERM);
+    ck_assert_int_eq(said->count, 2);
+    ck_assert_int_eq(said->last, listener);
+    mp_threads_end(&stopped);
+    ck_assert_int_eq(kill(listener, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(listener, &status, 0), listener);
+}
+END_TEST
+
 #define STOP_CASE(tcase, test)                                                                     \
     UNIT_CASE_IF(tcase, test, !UNIT_TSAN, "the thread sanitizer has a clone of its own")
 #define FILTER_CASE(tcase, test)                                                                   \
@@ -512,6 +566,7 @@ int main(void) {
     STOP_CASE(refusals, where_one_thread_has_a_debugger_nothing_is_done_at_once);
     FILTER_CASE(refusals, where_no_process_can_be_made_nothing_is_done);
     STOP_CASE(refusals, where_a_debugger_is_attached_nothing_is_done);
+    FILTER_CASE(refusals, whom_the_program_lets_trace_it_may_do_so_again);
     suite_add_tcase(suite, refusals);
     return unit_main(suite);
 }
