@@ -31,7 +31,8 @@ static struct mp_lock dump_lock = MP_LOCK_INIT(MP_RANK_DUMP);
 static char path_now[PATH_MOST]; /* of the dump that is made: under the lock, and in the copy */
 static uint32_t dump_count;
 static _Atomic(long) copies[COPIES];    /* pids, 0: none */
-static _Atomic(bool) answering[COPIES]; /* it says itself what has become of it */
+static _Atomic(bool) answering[COPIES]; /* it says itself what has become of it, if it can: */
+static const char *_Atomic answers_at[COPIES]; /* the file for that, or NULL */
 
 static _Atomic(int) copy_error;
 
@@ -102,6 +103,14 @@ static int write_file(const struct request *request, const struct mp_contents_le
     return error;
 }
 
+static void write_answer(const char *answer, const char *line, size_t length) {
+    long fd = mp_sys_open(answer, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return;
+    mp_sys_write((int)fd, line, length);
+    mp_sys_close((int)fd);
+}
+
 static void give_answer(const struct request *request, int error) {
     static char line[PATH_MOST + 128];
     struct mp_text text;
@@ -112,11 +121,7 @@ static void give_answer(const struct request *request, int error) {
         mp_text_add(&text, "error %lu %s: %s\n", copy, request->path, mp_say_reason(error));
     else
         mp_text_add(&text, "ok %lu %s\n", copy, request->path);
-    long fd = mp_sys_open(request->answer, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return;
-    mp_sys_write((int)fd, line, text.length);
-    mp_sys_close((int)fd);
+    write_answer(request->answer, line, text.length);
 }
 
 static _Noreturn void be_the_copy(void *context) {
@@ -139,6 +144,19 @@ static _Noreturn void be_the_copy(void *context) {
 
 /* ---- in the process ---- */
 
+/* In a copy's place, which a signal has ended: it is the first to go when memory runs out. */
+static void answer_for(const char *answer) {
+    char line[128];
+    struct mp_text text;
+    mp_text_init(&text, line, sizeof line);
+    mp_text_add(&text, "error %lu %s\n", (uint64_t)mp_sys_getpid(), mp_say_reason(-ECANCELED));
+    write_answer(answer, line, text.length);
+}
+
+static int error_of(int status) {
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECANCELED;
+}
+
 static int wait_for(long copy) {
     int status = 0;
     long got;
@@ -147,7 +165,7 @@ static int wait_for(long copy) {
     while (got == -EINTR);
     if (got < 0)
         return got == -ECHILD ? 0 : (int)got; /* the program waits for clones too: no status then */
-    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+    return error_of(status);
 }
 
 static char *kept_at(uint64_t i) {
@@ -215,11 +233,12 @@ static void unlock_dumps(const uint64_t *mask) {
     mp_sys_unblock(mask);
 }
 
-static bool note_copy(long copy, bool answers) {
+static bool note_copy(long copy, const struct mp_dump_order *order) {
     for (unsigned i = 0; i < COPIES; i++) {
         long none = 0;
         if (atomic_compare_exchange_strong(&copies[i], &none, -copy)) {
-            answering[i] = answers;
+            answering[i] = order->answer || order->then;
+            answers_at[i] = order->answer;
             copies[i] = copy;
             return true;
         }
@@ -227,11 +246,12 @@ static bool note_copy(long copy, bool answers) {
     return false;
 }
 
-static void settle(long copy, bool answers, int status) {
+static void settle(long copy, bool answers, const char *answer, int error) {
     uint64_t mask;
-    int error = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
     if (error && !answers)
         copy_error = error;
+    if (error == -ECANCELED && answer)
+        answer_for(answer);
     lock_dumps(&mask);
     note_end(copy, error);
     unlock_dumps(&mask);
@@ -244,8 +264,10 @@ bool mp_dump_reap_sigsafe(void) {
         int status = 0;
         if (copy > 0 && (got = mp_snapshot_wait(copy, &status, WNOHANG)) != 0) {
             bool answers = answering[i];
+            const char *answer = answers_at[i];
+            int error = got > 0 ? error_of(status) : 0;
             if (atomic_compare_exchange_strong(&copies[i], &copy, 0))
-                settle(copy, answers || got<0, got> 0 ? status : 0);
+                settle(copy, answers, answer, error);
         }
         others |= copies[i] != 0;
     }
@@ -361,8 +383,8 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
     lock_dumps(&mask);
     int error = start_dump(order, false, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
-    if (!error && !note_copy(copy, order->answer || order->then))
-        wait_and_note(copy); /* so many at once: one after the other then */
+    if (!error && !note_copy(copy, order)) /* so many at once: one after the other then */
+        settle(copy, order->answer || order->then, order->answer, wait_for(copy));
     return error;
 }
 

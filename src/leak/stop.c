@@ -258,7 +258,7 @@ NO_CANARY static int wait_for_copy(long copy) {
     for (;;) {
         long id = mp_trace_wait(&status, true);
         if (id == copy)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+            return WIFEXITED(status) ? WEXITSTATUS(status) : ECANCELED;
         if (id < 0 && id != -EINTR)
             return EIO;
         if (id > 0 && WIFSTOPPED(status))

@@ -40,7 +40,8 @@ int mp_stop_all(struct mp_stopped *stopped, int keep,
 /* The helper's number, until it has ended: then it waits for what it has started. */
 long mp_stop_helper(void);
 
-/* Has the helper ended, which is when what it waited for has? `status`: of that. */
+/* Has the helper ended, which is when what it waited for has? `status`: of that; it has exited with
+ * ECANCELED if that was ended by a signal. */
 bool mp_stop_helper_ended(int *status, bool hang);
 
 #endif

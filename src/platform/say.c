@@ -204,6 +204,8 @@ const char *mp_say_reason(int error) {
     case EAGAIN:
         return "new threads come faster than they can be stopped, or there may be no more "
                "processes";
+    case ECANCELED:
+        return "its copy was ended by a signal, as when there is no memory left";
     case ENXIO:
         return "there is no /proc, or its numbers of processes are not those of this one's "
                "namespace";

@@ -3,7 +3,8 @@
  *
  *     checked exit STATUS    loses three blocks, and ends so, with words that wait to be written
  *     checked calls          LeakSanitizer's functions and ours, and prints what they say
- *     checked serve          eight threads at work until the input ends; then what was interrupted
+ *     checked serve [MIB]    eight threads at work until the input ends; then what was interrupted;
+ *                            so much is in a list
  *     checked storm          processes and threads come and go until the input ends
  *     checked again N        searches all the time, and becomes itself so many times meanwhile
  *     checked renew 0        becomes itself again and again until the input ends
@@ -152,8 +153,15 @@ static void *serve(void *unused) {
     return unused;
 }
 
-static int serve_all(void) {
+static void **listed;
+
+static int serve_all(const char *mib) {
     pthread_t threads[8];
+    for (size_t left = (size_t)atoi(mib) << 14; left > 0; left--) {
+        void **block = malloc(64);
+        *block = (void *)listed;
+        listed = block;
+    }
     for (int i = 0; i < 8; i++)
         pthread_create(&threads[i], NULL, serve, NULL);
     leak_here(100);
@@ -324,7 +332,7 @@ int main(int argc, char **argv) {
     if (strcmp(what, "calls") == 0)
         return call_all();
     if (strcmp(what, "serve") == 0)
-        return serve_all();
+        return serve_all(argc > 2 ? argv[2] : "0");
     if (strcmp(what, "storm") == 0)
         return storm();
     if (strcmp(what, "again") == 0 && argc > 2)

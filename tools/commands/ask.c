@@ -24,6 +24,7 @@ struct asking {
 };
 
 #define REAP_MS       40   /* twice what the library waits for */
+#define LOOK_MS       1000 /* between signals, from then on, after it has taken the request */
 #define LAST_WORDS_MS 2000 /* for the answer of a program that is no more */
 
 static void sleep_ms(long ms) {
@@ -176,8 +177,9 @@ static int wait_for_answer(const struct asking *asking, uint64_t until, char *te
                                  : "it takes no signal, and has not allocated");
         }
         /* A thread that was interrupted in the library left the request to its next slow path,
-         * which may be long in coming. */
-        if (now_ms() >= again && access(asking->request, F_OK) == 0 &&
+         * which may be long in coming. And if its copy was killed, it answers as soon as it is
+         * signalled again, for then it looks. */
+        if (now_ms() >= again && (pause > LOOK_MS || access(asking->request, F_OK) == 0) &&
             send_signal(asking, error) < 0) {
             unlink(asking->request);
             return -1;
