@@ -145,12 +145,22 @@ static _Noreturn void be_the_copy(void *context) {
 /* ---- in the process ---- */
 
 /* In a copy's place, which a signal has ended: it is the first to go when memory runs out. */
-static void answer_for(const char *answer) {
+static void answer_for_killed(const char *answer) {
     char line[128];
     struct mp_text text;
     mp_text_init(&text, line, sizeof line);
     mp_text_add(&text, "error %lu %s\n", (uint64_t)mp_sys_getpid(), mp_say_reason(-ECANCELED));
     write_answer(answer, line, text.length);
+}
+
+static void answer_for(long copy, int error) {
+    for (unsigned i = 0; i < COPIES; i++) {
+        const char *answer = NULL;
+        if (copies[i] == copy && error == -ECANCELED)
+            answer = atomic_exchange(&answers_at[i], NULL);
+        if (answer)
+            answer_for_killed(answer);
+    }
 }
 
 static int error_of(int status) {
@@ -246,12 +256,10 @@ static bool note_copy(long copy, const struct mp_dump_order *order) {
     return false;
 }
 
-static void settle(long copy, bool answers, const char *answer, int error) {
+static void settle(long copy, bool answers, int error) {
     uint64_t mask;
     if (error && !answers)
         copy_error = error;
-    if (error == -ECANCELED && answer)
-        answer_for(answer);
     lock_dumps(&mask);
     note_end(copy, error);
     unlock_dumps(&mask);
@@ -264,14 +272,19 @@ bool mp_dump_reap_sigsafe(void) {
         int status = 0;
         if (copy > 0 && (got = mp_snapshot_wait(copy, &status, WNOHANG)) != 0) {
             bool answers = answering[i];
-            const char *answer = answers_at[i];
             int error = got > 0 ? error_of(status) : 0;
+            answer_for(copy, error);
             if (atomic_compare_exchange_strong(&copies[i], &copy, 0))
-                settle(copy, answers, answer, error);
+                settle(copy, answers, error);
         }
         others |= copies[i] != 0;
     }
     return others;
+}
+
+void mp_dump_forget_answers(void) {
+    for (unsigned i = 0; i < COPIES; i++)
+        answers_at[i] = NULL;
 }
 
 int mp_dump_take_error(void) {
@@ -304,14 +317,17 @@ static int start_dump(const struct mp_dump_order *order, bool waited_for, uintpt
     if (!order->then)
         dump_count++;
     if (!path && !order->then) {
-        if (named_copy && kept_by == request.pid)
-            note_end(named_copy, wait_for(named_copy));
+        if (named_copy && kept_by == request.pid) {
+            int ended = wait_for(named_copy);
+            answer_for(named_copy, ended);
+            note_end(named_copy, ended);
+        }
         error = mp_path_fill(mp_options.dump, dump_count, path_now, sizeof path_now);
         request.path = path_now;
         prepare_name(path_now, request.pid);
     }
     if (!error && order->leaks && request.listed_pid != request.pid)
-        error = -ENXIO; /* its threads are listed by numbers that mean others here */
+        error = -EREMOTE; /* its threads are listed by numbers that mean others here */
     if (!error && !mp_headroom_is_there())
         error = -ENOMEM;
     if (!error) {
@@ -383,8 +399,12 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order) {
     lock_dumps(&mask);
     int error = start_dump(order, false, mp_arch_stack_pointer(), &copy);
     unlock_dumps(&mask);
-    if (!error && !note_copy(copy, order)) /* so many at once: one after the other then */
-        settle(copy, order->answer || order->then, order->answer, wait_for(copy));
+    if (!error && !note_copy(copy, order)) { /* so many at once: one after the other then */
+        int ended = wait_for(copy);
+        if (ended == -ECANCELED && order->answer)
+            answer_for_killed(order->answer);
+        settle(copy, order->answer || order->then, ended);
+    }
     return error;
 }
 

@@ -45,6 +45,9 @@ int mp_dump_begin_sigsafe(const struct mp_dump_order *order);
 /* Takes note of copies that have ended; true while there are others. */
 bool mp_dump_reap_sigsafe(void);
 
+/* Nobody waits for answers of copies that are on their way: whom they were for asks anew. */
+void mp_dump_forget_answers(void);
+
 /* Why the last of them that nobody waits an answer of has failed; 0: none has since this was asked.
  */
 int mp_dump_take_error(void);

@@ -173,6 +173,8 @@ int mp_report_tell(bool *leaks) {
         find_tool();
     ask_program();
     int error = mp_dump_run(&order, &status);
+    if (status == ECANCELED)
+        error = -ECANCELED;
     if (error && !mp_sys_confined)
         mp_say("no search for leaks: %s", mp_say_reason(error));
     *leaks = status == 1;

@@ -86,6 +86,7 @@ static void obey(void) {
         return;
     }
     if (take_request()) {
+        mp_dump_forget_answers();
         make_path(request.answer, sizeof request.answer, "answer");
         begin_dump();
     }
@@ -150,24 +151,20 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 
 /* ---- execve ---- */
 
-/* Threads that are in execve: the signal is ignored while there are any. */
+/* Threads that are in execve: the signal is ignored while there are any. By its flags it is told
+ * from one that the program ignores. */
 static _Atomic(uint32_t) leaving;
-static _Atomic(bool) has_ignored; /* it was we who did */
 
 static void ignore_it(void) {
-    if (!mp_sys_handles(signal_number, on_signal))
-        return;
-    mp_sys_handle(signal_number, MP_SYS_IGNORE, FLAGS);
-    has_ignored = true;
+    mp_sys_swap_handler(signal_number, on_signal, MP_SYS_IGNORE);
 }
 
 static void catch_it(void) {
-    if (has_ignored && mp_sys_handles(signal_number, MP_SYS_IGNORE))
-        mp_sys_handle(signal_number, on_signal, FLAGS);
+    mp_sys_swap_handler(signal_number, MP_SYS_IGNORE, on_signal);
 }
 
 /* Another thread may come or go meanwhile, and do the contrary before us: so it is looked at again.
- */
+ * (Who comes then may have another program there before we look.) */
 static void settle(uint32_t count) {
     uint32_t seen;
     do {
@@ -181,17 +178,19 @@ static void settle(uint32_t count) {
 }
 
 /* A child of vfork has handlers of its own, but its parent's memory. */
-void mp_request_leave(void) {
+bool mp_request_leave(void) {
     if (!signal_number || mp_sys_confined)
-        return;
-    if (mp_sys_getpid() == mp_about_pid())
+        return false;
+    bool counts = mp_sys_getpid() == mp_about_pid();
+    if (counts)
         settle(atomic_fetch_add(&leaving, 1) + 1);
     else
         ignore_it();
+    return counts;
 }
 
-void mp_request_stay(void) {
-    if (signal_number && !mp_sys_confined && mp_sys_getpid() == mp_about_pid())
+void mp_request_stay(bool counted) {
+    if (counted)
         settle(atomic_fetch_sub(&leaving, 1) - 1);
 }
 
@@ -202,10 +201,9 @@ void mp_request_after_fork_child(void) {
     atomic_store_explicit(&pending, false, memory_order_relaxed);
     atomic_store_explicit(&reaping, false, memory_order_relaxed);
     atomic_store_explicit(&word_seen, 0, memory_order_relaxed); /* a box of its own begins at 0 */
-    if (leaving) { /* a thread that this process does not have */
-        leaving = 0;
+    leaving = 0;
+    if (signal_number && !mp_sys_confined)
         catch_it();
-    }
 }
 
 void mp_request_start(void) {

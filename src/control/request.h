@@ -18,8 +18,8 @@ void mp_request_start(void);
 
 /* Before execve, and behind it, which is after it has failed: the signal is ignored meanwhile, and
  * so it is to the program that comes in the place of this one, until that catches it. */
-void mp_request_leave(void);
-void mp_request_stay(void);
+bool mp_request_leave(void);
+void mp_request_stay(bool left);
 
 /* Does it still? Where the options, or the program, have it otherwise, its threads get none. */
 bool mp_request_by_signal(void);

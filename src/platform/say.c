@@ -206,7 +206,7 @@ const char *mp_say_reason(int error) {
                "processes";
     case ECANCELED:
         return "its copy was ended by a signal, as when there is no memory left";
-    case ENXIO:
+    case EREMOTE:
         return "there is no /proc, or its numbers of processes are not those of this one's "
                "namespace";
     case ELOOP:

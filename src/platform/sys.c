@@ -349,6 +349,15 @@ static void set_action(int signal, const struct mp_sys_action *action,
                     0);
 }
 
+void mp_sys_swap_handler(int signal, mp_sys_handler *from, mp_sys_handler *to) {
+    struct mp_sys_action action = {0};
+    mp_arch_syscall(SYS_rt_sigaction, signal, 0, (long)&action, sizeof action.mask, 0, 0);
+    if (action.handler != from || !(action.flags & SA_SIGINFO))
+        return;
+    action.handler = to;
+    set_action(signal, &action, NULL);
+}
+
 void mp_sys_handle(int signal, mp_sys_handler *handler, int flags) {
     const struct mp_sys_action action = {
         .handler = handler,

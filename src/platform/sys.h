@@ -97,6 +97,9 @@ bool mp_sys_borrow_signal(int signal, mp_sys_handler *handler, struct mp_sys_act
 void mp_sys_return_signal(int signal, mp_sys_handler *handler, const struct mp_sys_action *before);
 /* Without libc. `flags`: of sigaction. */
 void mp_sys_handle(int signal, mp_sys_handler *handler, int flags);
+/* Where it is this one, with three arguments, it is that one from now on, and nothing else changes.
+ */
+void mp_sys_swap_handler(int signal, mp_sys_handler *from, mp_sys_handler *to);
 /* Blocks every signal; the mask before is for mp_sys_unblock. */
 void mp_sys_block_all(uint64_t *before);
 void mp_sys_unblock_one(int signal);

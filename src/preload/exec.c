@@ -55,9 +55,9 @@ static int replace(_Atomic(const void *) *known, const char *name, const char *p
     union next next = find(known, name);
     if (!next.object)
         return is_missing();
-    mp_request_leave();
+    bool left = mp_request_leave();
     int result = next.path(path, argv, envp);
-    mp_request_stay();
+    mp_request_stay(left);
     return result;
 }
 
@@ -81,9 +81,9 @@ int fexecve(int fd, char *const argv[], char *const envp[]) {
     union next next = find(&next_fexecve, "fexecve");
     if (!next.object)
         return is_missing();
-    mp_request_leave();
+    bool left = mp_request_leave();
     int result = next.file(fd, argv, envp);
-    mp_request_stay();
+    mp_request_stay(left);
     return result;
 }
 
@@ -91,9 +91,9 @@ int execveat(int folder, const char *path, char *const argv[], char *const envp[
     union next next = find(&next_execveat, "execveat");
     if (!next.object)
         return is_missing();
-    mp_request_leave();
+    bool left = mp_request_leave();
     int result = next.folder(folder, path, argv, envp, flags);
-    mp_request_stay();
+    mp_request_stay(left);
     return result;
 }
 

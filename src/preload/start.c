@@ -98,6 +98,7 @@ static void after_fork_parent(void) {
 
 /* No lock may be taken here: somebody may hold it who does not exist. */
 static void begin_child(void) {
+    mp_request_after_fork_child();
     mp_regular_forget();
     mp_series_forget();
     mp_about_start();
@@ -119,7 +120,6 @@ static void after_fork_child(void) {
     mp_sampler_after_fork(true);
     mp_told_after_fork(true);
     mp_dump_after_fork(true);
-    mp_request_after_fork_child();
     begin_child();
     mp_regular_start();
 }

@@ -24,7 +24,7 @@ struct asking {
 };
 
 #define REAP_MS       40   /* twice what the library waits for */
-#define LOOK_MS       1000 /* between signals, from then on, after it has taken the request */
+#define LOOK_MS       1000 /* after a longer pause it is signalled though it has taken the request */
 #define LAST_WORDS_MS 2000 /* for the answer of a program that is no more */
 
 static void sleep_ms(long ms) {
@@ -179,12 +179,11 @@ static int wait_for_answer(const struct asking *asking, uint64_t until, char *te
         /* A thread that was interrupted in the library left the request to its next slow path,
          * which may be long in coming. And if its copy was killed, it answers as soon as it is
          * signalled again, for then it looks. */
-        if (now_ms() >= again && (pause > LOOK_MS || access(asking->request, F_OK) == 0) &&
-            send_signal(asking, error) < 0) {
-            unlink(asking->request);
+        bool is_due = now_ms() >= again;
+        if (is_due && (pause > LOOK_MS || access(asking->request, F_OK) == 0) &&
+            send_signal(asking, error) < 0 && unlink(asking->request) == 0)
             return -1;
-        }
-        if (now_ms() >= again)
+        if (is_due)
             again = now_ms() + (pause *= 2);
         sleep_ms(ms);
     }

@@ -15,12 +15,12 @@ struct process {
     char state;           /* as in /proc/PID/stat */
     uint64_t rss;         /* bytes */
     uint64_t start_ticks; /* when it began: no two of a number have the same */
-    uint64_t stack;       /* where its stack began: each program has another; 0: not known */
-    bool has_library;     /* libmemprof.so is loaded */
-    int request;          /* the signal by which it takes requests; 0: it takes none */
-    char name[64];        /* of the program */
-    char command[512];    /* with its arguments, cut */
-    char root[64]; /* what stands before a path of its, seen from here: "" where nothing does */
+    uint64_t stack;    /* where its stack began: by chance, so mostly another with each program */
+    bool has_library;  /* libmemprof.so is loaded */
+    int request;       /* the signal by which it takes requests; 0: it takes none */
+    char name[64];     /* of the program */
+    char command[512]; /* with its arguments, cut */
+    char root[64];     /* what stands before a path of its, seen from here: "" where nothing does */
 };
 
 /* A number of a process from the command line. */
