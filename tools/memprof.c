@@ -43,7 +43,7 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
     struct tool_error error;
     struct process process;
     struct found_box box;
-    char path[64], written[4096];
+    struct asked asked;
     if (process_look(pid, &process, &error) < 0) {
         if (!boxes_of_dead(pid, &box)) {
             tool_note("%s", error.text);
@@ -53,9 +53,8 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
     }
     bool has_box = process.has_library && boxes_of_process(&process, &box),
          stopped = process.state == 'T';
-    snprintf(path, sizeof path, "/tmp/memprof-show.%d.%d.heap", (int)pid, (int)getpid());
     if ((stopped && has_box) ||
-        ask_dump(pid, path, false, has_box ? PATIENCE_S : 60, written, &error) < 0) {
+        ask_for_moment(pid, false, has_box ? PATIENCE_S : 60, &asked, &error) < 0) {
         if (!has_box) {
             tool_note("%s", error.text);
             return 2;
@@ -66,22 +65,21 @@ static int of_process(pid_t pid, int (*show_it)(const char *path, const void *op
             tool_note("%s: this is its black box", error.text);
         return show_it(box.path, options);
     }
-    int status = show_it(written, options);
-    unlink(written);
+    int status = show_it(asked.path, options);
+    asked_drop(&asked);
     return status;
 }
 
 /* Of a process that must answer: no black box says what has leaked. */
 static int of_living(pid_t pid, const struct leaks_options *options) {
     struct tool_error error;
-    char path[64], written[4096];
-    snprintf(path, sizeof path, "/tmp/memprof-leaks.%d.%d.heap", (int)pid, (int)getpid());
-    if (ask_dump(pid, path, true, 60, written, &error) < 0) {
+    struct asked asked;
+    if (ask_for_moment(pid, true, 60, &asked, &error) < 0) {
         tool_note("%s", error.text);
         return 2;
     }
-    int status = leaks_file(written, options);
-    unlink(written);
+    int status = leaks_file(asked.path, options);
+    asked_drop(&asked);
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "commands/ask.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -271,4 +272,45 @@ int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out
         close(asking.lock_fd);
     }
     return result;
+}
+
+/* By descriptors: whose the folder is may have put another of its name there, and what is below
+ * /proc/PID/root is not to be found by name any more when the process has ended. */
+void asked_drop(struct asked *asked) {
+    DIR *list = fdopendir(asked->fd);
+    for (struct dirent *entry; list && (entry = readdir(list)) != NULL;)
+        unlinkat(asked->fd, entry->d_name, 0);
+    if (list)
+        closedir(list);
+    else
+        close(asked->fd);
+    unlinkat(asked->above, strrchr(asked->folder, '/') + 1, AT_REMOVEDIR);
+    close(asked->above);
+}
+
+int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
+                   struct tool_error *error) {
+    struct process process;
+    char path[160];
+    if (process_look(pid, &process, error) < 0)
+        return -1;
+    snprintf(path, sizeof path, "%s/tmp", process.root);
+    asked->above = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(asked->folder, sizeof asked->folder, "%s/tmp/memprof-ask.%d.XXXXXX", process.root,
+             (int)pid);
+    if (asked->above < 0 || !mkdtemp(asked->folder)) {
+        tool_fail(error, "%s: %s", asked->folder, strerror(errno));
+        close(asked->above);
+        return -1;
+    }
+    asked->fd = open(asked->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (asked->fd < 0 || (geteuid() == 0 && fchown(asked->fd, process.uid, (gid_t)-1) != 0)) {
+        tool_fail(error, "%s: %s", asked->folder, strerror(errno));
+    } else {
+        snprintf(path, sizeof path, "%s/heap", asked->folder + strlen(process.root));
+        if (ask_dump(pid, path, leaks, seconds, asked->path, error) == 0)
+            return 0;
+    }
+    asked_drop(asked);
+    return -1;
 }

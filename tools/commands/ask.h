@@ -13,4 +13,15 @@
 int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
              struct tool_error *error);
 
+/* A dump for a moment, in a folder of its own, with which it goes: an answer that comes late, from
+ * a copy that has survived its process, finds none and leaves nothing behind. */
+struct asked {
+    char folder[128];
+    int fd, above; /* of the folder, and of the one that it is in */
+    char path[4096];
+};
+int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
+                   struct tool_error *error);
+void asked_drop(struct asked *asked);
+
 #endif

@@ -177,14 +177,13 @@ static int read_box(struct watch *watch, uint64_t *live) {
 }
 
 static int ask(struct watch *watch, struct tool_error *error) {
-    char path[64], written[4096];
+    struct asked asked;
     struct dump_error unreadable;
     struct dump *dump;
-    snprintf(path, sizeof path, "/tmp/memprof-watch.%d.%d.heap", (int)watch->pid, (int)getpid());
-    if (ask_dump(watch->pid, path, false, PATIENCE_S, written, error) < 0)
+    if (ask_for_moment(watch->pid, false, PATIENCE_S, &asked, error) < 0)
         return -1;
-    int result = dump_open(&dump, written, &unreadable);
-    unlink(written);
+    int result = dump_open(&dump, asked.path, &unreadable);
+    asked_drop(&asked);
     if (result < 0)
         return tool_fail(error, "%s", unreadable.text);
     watch->told.live = dump->process->live_bytes;
