@@ -144,8 +144,9 @@ static _Noreturn void be_the_copy(void *context) {
 
 /* ---- in the process ---- */
 
-/* In a copy's place, which a signal has ended: it is the first to go when memory runs out. */
-static void answer_for_killed(const char *answer) {
+/* In a copy's place, which a signal has ended: it is the first to go when memory runs out. Apart,
+ * for handlers on small stacks make copies. */
+MP_COLD static void answer_for_killed(const char *answer) {
     char line[128];
     struct mp_text text;
     mp_text_init(&text, line, sizeof line);

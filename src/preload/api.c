@@ -13,7 +13,7 @@
 static int done(int error) {
     if (!error)
         return 0;
-    errno = -error;
+    errno = error == -ECANCELED ? EIO : -error; /* a signal has ended the copy */
     return -1;
 }
 

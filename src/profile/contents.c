@@ -210,8 +210,8 @@ static void write_classes(const struct mp_census *census, const struct mp_leaks 
 
 static void fill_in(struct memprof_dump_process *process, const struct mp_census *census,
                     long pid) {
+    static struct mp_stats stats; /* stacks may be small */
     struct mp_sampler_counts counts;
-    struct mp_stats stats;
     mp_sampler_get_counts(&counts);
     mp_stats_get(&stats);
     process->threads = (uint32_t)stats.threads;
