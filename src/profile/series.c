@@ -134,8 +134,10 @@ static void take_point(void) {
     if (count == 0 ||
         now_ns - mp_about_began_precisely_ns() - points[count - 1].uptime_ns >= period_ms * 1000000)
         add_point(&stats, now_ns, real_ns);
+    mp_sampler_begin_change(false); /* a handler may fork: that child has the box covered */
     mirror_points();
     mirror_figures(&stats, now_ns, real_ns);
+    mp_sampler_end_change();
     uint64_t took_ms = (mp_sys_precise_ns() - now_ns) * COST_SHARE / 1000000;
     uint64_t wait_ms = mp_box_standing() == MP_BOX_OPEN ? FIGURES_MS : period_ms;
     atomic_store_explicit(&next_ms, mp_sys_now_ms() + (took_ms > wait_ms ? took_ms : wait_ms),
