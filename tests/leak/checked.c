@@ -8,6 +8,7 @@
  *     checked storm          processes and threads come and go until the input ends
  *     checked again N        searches all the time, and becomes itself so many times meanwhile
  *     checked renew 0        becomes itself again and again until the input ends
+ *     checked leave          becomes a program without the library when the input ends
  *     checked traced PID     is the debugger of a process, all its threads, until the input ends
  *     checked confined       may be ended for most system calls from now on; loses a block; exits
  */
@@ -249,6 +250,13 @@ static int renew(char **argv) {
     return 0;
 }
 
+static int leave(void) {
+    free(malloc(100));
+    wait_for_end();
+    execle("/bin/sleep", "sleep", "60", (char *)NULL, (char *[]){NULL});
+    return 1;
+}
+
 static int begin_again(char **argv) {
     pthread_t searcher, others[4];
     int count = atoi(argv[2]);
@@ -339,6 +347,8 @@ int main(int argc, char **argv) {
         return begin_again(argv);
     if (strcmp(what, "renew") == 0 && argc > 2)
         return renew(argv);
+    if (strcmp(what, "leave") == 0)
+        return leave();
     if (strcmp(what, "traced") == 0 && argc > 2)
         return trace(argv[2]);
     if (strcmp(what, "confined") == 0)

@@ -426,6 +426,29 @@ static void end_debugger(pid_t debugger) {
     ck_assert_int_eq(waitpid(debugger, &status, 0), debugger);
 }
 
+START_TEST(a_copy_s_end_is_seen_without_a_descriptor) {
+    int gate[2], status;
+    ck_assert_int_eq(pipe(gate), 0);
+    long copy = mp_sys_copy();
+    if (copy == 0) {
+        char byte;
+        close(gate[1]);
+        mp_sys_exit((int)read(gate[0], &byte, 1));
+    }
+    ck_assert_int_gt(copy, 0);
+    while (dup(gate[0]) >= 0)
+        ;
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert(!mp_sys_copy_has_ended(copy));
+    close(gate[1]);
+    while (!mp_sys_copy_has_ended(copy))
+        sched_yield();
+    ck_assert(mp_sys_copy_has_ended(copy));
+    ck_assert_int_eq(mp_sys_wait_copy(copy, &status, 0), copy);
+    ck_assert(mp_sys_copy_has_ended(copy));
+}
+END_TEST
+
 static void *be_traced_alone(void *tid) {
     *(_Atomic(long) *)tid = syscall(SYS_gettid);
     while (!over)
@@ -563,6 +586,7 @@ int main(void) {
     FILTER_CASE(refusals, a_filter_that_refuses_to_trace_is_not_deadly);
     FILTER_CASE(refusals, a_filter_that_ends_who_traces_is_deadly);
     STOP_CASE(refusals, a_helper_that_is_killed_stops_nobody_for_good);
+    STOP_CASE(refusals, a_copy_s_end_is_seen_without_a_descriptor);
     STOP_CASE(refusals, where_one_thread_has_a_debugger_nothing_is_done_at_once);
     FILTER_CASE(refusals, where_no_process_can_be_made_nothing_is_done);
     STOP_CASE(refusals, where_a_debugger_is_attached_nothing_is_done);
