@@ -26,6 +26,18 @@ static void count(const struct mp_block_found *block, void *context) {
     add(&leaks->all, verdict, block->size);
 }
 
+/* Nearly all blocks are reachable, as a rule: these are what remains of the census, which takes the
+ * same ones for live at a fifth of the time. */
+static void count_all(struct mp_leaks *leaks) {
+    struct mp_leaks_sums *all = &leaks->all;
+    mp_blocks_each(leaks->reached.reached, count, leaks);
+    mp_census(&leaks->census);
+    all->objects[MP_REACHABLE] =
+        leaks->census.live_blocks - all->objects[MP_LEAKED] - all->objects[MP_LEAKED_INDIRECTLY];
+    all->bytes[MP_REACHABLE] =
+        leaks->census.live_bytes - all->bytes[MP_LEAKED] - all->bytes[MP_LEAKED_INDIRECTLY];
+}
+
 static int mark(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
     int error = mp_marks_begin(&leaks->reached, NULL) ? 0 : -ENOMEM;
     if (!error)
@@ -52,7 +64,7 @@ int mp_leaks_find(struct mp_leaks *leaks, const struct mp_leaks_way *way) {
         mp_leaks_end(leaks);
         return error;
     }
-    mp_blocks_each(NULL, count, leaks);
+    count_all(leaks);
     leaks->scan_ns = mp_sys_precise_ns() - began_ns;
     return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef MP_LEAK_LEAKS_H
 #define MP_LEAK_LEAKS_H
 
-#include "heap/class.h"
+#include "heap/census.h"
 #include "leak/roots.h"
 #include "leak/twice.h"
 #include "leak/verdict.h"
@@ -15,7 +15,9 @@ struct mp_leaks_sums {
 struct mp_leaks {
     struct mp_marks reached;
     struct mp_verdicts verdicts;
-    struct mp_leaks_sums classes[MP_CLASSES], large, mapped, all;
+    struct mp_leaks_sums classes[MP_CLASSES], large, mapped; /* of what is not reachable */
+    struct mp_leaks_sums all;
+    struct mp_census census;
     struct mp_roots_seen roots;
     uint64_t scan_ns; /* that it took */
 };

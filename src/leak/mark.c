@@ -147,6 +147,8 @@ static void ask_for(struct mp_marks *marks, struct coming *coming,
                     const struct mp_block_found *block) {
     coming->blocks[coming->in++ % AHEAD] = *block;
     __builtin_prefetch((const void *)block->start);
+    if (block->size > MP_CACHE_LINE)
+        __builtin_prefetch((const void *)(block->start + MP_CACHE_LINE));
     if (coming->in - coming->out == AHEAD)
         go_through_next(marks, coming);
 }
