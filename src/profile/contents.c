@@ -23,6 +23,8 @@
 
 /* ---- what the map is of ---- */
 
+#define MAPS_AT_FIRST 1024u
+
 static bool overlaps(const struct memprof_dump_map *map, uintptr_t start, uintptr_t end) {
     return map->start < end && map->end > start;
 }
@@ -77,11 +79,41 @@ static enum memprof_dump_map_kind kind_of(const struct memprof_dump_map *map, co
     return MEMPROF_MAP_OTHER;
 }
 
+/* The maps that are written: the regions are held against them later, and to have the kernel look
+ * at every page once more would take as long as all the rest. */
+static struct {
+    struct memprof_dump_map *at; /* NULL: there was no memory for them */
+    uint32_t count, room;
+} written;
+
+static void keep_map(const struct memprof_dump_map *map) {
+    if (written.count == written.room) {
+        uint32_t room = written.room * 2;
+        struct memprof_dump_map *wider = mp_record_alloc(room * sizeof *wider);
+        if (wider)
+            memcpy(wider, written.at, written.count * sizeof *wider);
+        mp_record_free(written.at, written.room * sizeof *wider);
+        written.at = wider;
+        written.room = room;
+    }
+    if (written.at)
+        written.at[written.count++] = *map;
+}
+
 static void write_map(struct memprof_dump_map *map, const char *path, void *unused) {
     (void)unused;
     map->kind = (uint16_t)kind_of(map, path);
     map->path = mp_writer_text(path);
     mp_writer_add(map, sizeof *map);
+    if (written.at)
+        keep_map(map);
+}
+
+static void write_maps(long pid) {
+    written.count = 0;
+    written.room = MAPS_AT_FIRST;
+    written.at = mp_record_alloc(written.room * sizeof *written.at);
+    mp_maps_each(pid, write_map, NULL);
 }
 
 /* ---- stacks and samples ---- */
@@ -407,7 +439,6 @@ static void write_region(const struct mp_region *region, void *unused) {
     mp_writer_add(&record, sizeof record);
 }
 
-/* What there is no mapping of any more is left out: it went by a way that we do not see. */
 static void write_regions_of(struct memprof_dump_map *map, const char *path, void *unused) {
     (void)path;
     (void)unused;
@@ -415,10 +446,15 @@ static void write_regions_of(struct memprof_dump_map *map, const char *path, voi
     mp_regions_each_in(map->start, map->end, write_region, NULL);
 }
 
+/* What there is no mapping of any more is left out: it went by a way that we do not see. */
 static void write_regions(long pid) {
     reconciled.now_ns = mp_sys_precise_ns();
     reconciled.pagemap = (int)mp_maps_open(pid, "pagemap");
-    mp_maps_each(pid, write_regions_of, NULL);
+    for (uint32_t i = 0; written.at && i < written.count; i++)
+        write_regions_of(&written.at[i], NULL, NULL);
+    if (!written.at)
+        mp_maps_each(pid, write_regions_of, NULL);
+    mp_record_free(written.at, written.room * sizeof *written.at);
     if (reconciled.pagemap >= 0)
         mp_sys_close(reconciled.pagemap);
 }
@@ -459,24 +495,26 @@ uint32_t mp_contents_sections(bool leaks) {
 
 void mp_contents_write(struct memprof_dump_process *process, long pid,
                        const struct mp_contents_leaks *leaks) {
-    static struct mp_census census;
+    static struct mp_census made;
+    const struct mp_census *census = leaks ? &leaks->found->census : &made;
     uint64_t frame = 0;
     struct samples samples = {mp_sys_precise_ns(), leaks ? leaks->found : NULL};
-    mp_census(&census);
-    fill_in(process, &census, pid);
+    if (!leaks)
+        mp_census(&made);
+    fill_in(process, census, pid);
     WRITE(MEMPROF_DUMP_PROCESS, struct memprof_dump_process,
           mp_writer_add(process, sizeof *process));
     WRITE(MEMPROF_DUMP_MODULES, struct memprof_dump_module, write_modules());
     WRITE(MEMPROF_DUMP_FRAMES, uint64_t, mp_stacks_each(write_frames, NULL));
     WRITE(MEMPROF_DUMP_STACKS, struct memprof_dump_stack, mp_stacks_each(write_stack, &frame));
     WRITE(MEMPROF_DUMP_SAMPLES, struct memprof_dump_sample, mp_live_each(write_sample, &samples));
-    WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(&census, samples.leaks));
-    WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, mp_maps_each(pid, write_map, NULL));
+    WRITE(MEMPROF_DUMP_CLASSES, struct memprof_dump_class, write_classes(census, samples.leaks));
+    WRITE(MEMPROF_DUMP_MAPS, struct memprof_dump_map, write_maps(pid));
     WRITE(MEMPROF_DUMP_FREES, struct memprof_dump_free, mp_stacks_each(write_frees, NULL));
     WRITE(MEMPROF_DUMP_REGIONS, struct memprof_dump_region, write_regions(pid));
     WRITE(MEMPROF_DUMP_SERIES, struct memprof_dump_point, mp_series_each(write_point));
     if (mp_numa_is_several())
-        WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(&census));
+        WRITE(MEMPROF_DUMP_NODES, struct memprof_dump_node, write_nodes(census));
     if (leaks)
         WRITE(MEMPROF_DUMP_LEAKS, struct memprof_dump_leaks, write_leaks(leaks));
 }
