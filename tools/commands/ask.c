@@ -246,11 +246,10 @@ static bool takes_words(pid_t pid) {
     return !process_option(pid, "control", control, sizeof control) || strcmp(control, "off") != 0;
 }
 
-int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
-             struct tool_error *error) {
-    struct asking asking = {.leaks = leaks, .lock_fd = -1};
-    if (process_look(pid, &asking.process, error) < 0)
-        return -1;
+static int ask_process(const struct process *process, const char *path, bool leaks,
+                       unsigned seconds, char out[4096], struct tool_error *error) {
+    struct asking asking = {.process = *process, .leaks = leaks, .lock_fd = -1};
+    const pid_t pid = process->pid;
     if (!asking.process.has_library)
         return tool_fail(error, "process %d (%s) does not run under memprof, or is not yours",
                          (int)pid, asking.process.name);
@@ -272,6 +271,14 @@ int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out
         close(asking.lock_fd);
     }
     return result;
+}
+
+int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
+             struct tool_error *error) {
+    struct process process;
+    return process_look(pid, &process, error) < 0
+               ? -1
+               : ask_process(&process, path, leaks, seconds, out, error);
 }
 
 /* By descriptors: whose the folder is may have put another of its name there, and what is below
@@ -308,7 +315,7 @@ int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
         tool_fail(error, "%s: %s", asked->folder, strerror(errno));
     } else {
         snprintf(path, sizeof path, "%s/heap", asked->folder + strlen(process.root));
-        if (ask_dump(pid, path, leaks, seconds, asked->path, error) == 0)
+        if (ask_process(&process, path, leaks, seconds, asked->path, error) == 0)
             return 0;
     }
     asked_drop(asked);

@@ -66,9 +66,10 @@ static ssize_t read_file(pid_t pid, const char *file, char *buffer, size_t size,
 }
 
 /* ... and of what it has as long as any thread is there. */
-static ssize_t read_living(pid_t pid, const char *file, char *buffer, size_t size, char nul) {
+static ssize_t read_living(pid_t pid, pid_t thread, const char *file, char *buffer, size_t size,
+                           char nul) {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/%s", (int)pid, (int)thread_of(pid), file);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/%s", (int)pid, (int)thread, file);
     return read_path(path, buffer, size, nul);
 }
 
@@ -83,12 +84,23 @@ static const char *field(const char *status, const char *key) {
     return "";
 }
 
+/* Of the process that was looked at last. */
+static struct {
+    pid_t pid;
+    char text[1 << 20];
+} environment;
+
+static void read_environment(pid_t pid, pid_t thread) {
+    environment.pid = pid;
+    if (read_living(pid, thread, "environ", environment.text, sizeof environment.text, '\n') <= 0)
+        environment.text[0] = '\0';
+}
+
 bool process_variable(pid_t pid, const char *name, char *value, size_t size) {
-    static char environment[1 << 20];
     size_t length = strlen(name);
-    if (read_living(pid, "environ", environment, sizeof environment, '\n') <= 0)
-        return false;
-    for (const char *line = environment; line; line = strchr(line, '\n')) {
+    if (environment.pid != pid)
+        read_environment(pid, thread_of(pid));
+    for (const char *line = environment.text; line; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (strncmp(line, name, length) != 0 || line[length] != '=')
             continue;
@@ -133,9 +145,9 @@ static int request_signal(pid_t pid) {
     return number >= 1 && number <= 64 ? number : 0;
 }
 
-static bool maps_library(pid_t pid) {
+static bool maps_library(pid_t pid, pid_t thread) {
     char path[64], line[4608];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/maps", (int)pid, (int)thread_of(pid));
+    snprintf(path, sizeof path, "/proc/%d/task/%d/maps", (int)pid, (int)thread);
     FILE *maps = fopen(path, "re");
     bool found = false;
     while (maps && !found && fgets(line, sizeof line, maps)) {
@@ -165,25 +177,30 @@ int process_parse(const char *text, pid_t *pid, struct tool_error *error) {
     return 0;
 }
 
-/* A field of /proc/PID/stat; 0: not known. */
+/* A field of what /proc/PID/stat says; 0: it does not say it. */
 #define START_TICKS 22
 #define START_STACK 28
-static uint64_t stat_field(pid_t pid, int wanted) {
-    char stat[1024];
-    if (read_file(pid, "stat", stat, sizeof stat, ' ') <= 0)
-        return 0;
+static uint64_t stat_field(const char *stat, int wanted) {
     const char *at = strrchr(stat, ')');
     for (int field = 2; at && field < wanted; field++)
         at = strchr(at + 1, ' ');
     return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
+static void read_stat(pid_t pid, char stat[1024]) {
+    if (read_file(pid, "stat", stat, 1024, ' ') <= 0)
+        stat[0] = '\0';
+}
+
 uint64_t process_stack(pid_t pid) {
-    return stat_field(pid, START_STACK);
+    char stat[1024];
+    read_stat(pid, stat);
+    return stat_field(stat, START_STACK);
 }
 
 int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     static char status[8192];
+    char stat[1024];
     memset(process, 0, sizeof *process);
     if (read_file(pid, "status", status, sizeof status, ' ') <= 0)
         return tool_fail(error, "process %d: %s", (int)pid,
@@ -204,16 +221,19 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
         if (i == 0 || pids[i - 1] == '\t' || pids[i - 1] == ' ')
             process->own_pid = (pid_t)atoi(pids + i);
     }
-    if (read_living(pid, "cmdline", process->command, sizeof process->command, ' ') <= 0)
+    const pid_t thread = thread_of(pid);
+    if (read_living(pid, thread, "cmdline", process->command, sizeof process->command, ' ') <= 0)
         snprintf(process->command, sizeof process->command, "%s", process->name);
     for (size_t n = strlen(process->command); n > 0 && process->command[n - 1] == ' ';)
         process->command[--n] = '\0';
     if (!same_root(pid))
         snprintf(process->root, sizeof process->root, "/proc/%d/root", (int)pid);
 
-    process->start_ticks = stat_field(pid, START_TICKS);
-    process->stack = process_stack(pid);
-    process->has_library = maps_library(pid);
+    read_stat(pid, stat);
+    process->start_ticks = stat_field(stat, START_TICKS);
+    process->stack = stat_field(stat, START_STACK);
+    process->has_library = maps_library(pid, thread);
+    read_environment(pid, thread);
     int number = process->has_library ? request_signal(pid) : 0;
     process->request = number && process_catches(pid, number) ? number : 0;
     return 0;
@@ -221,7 +241,7 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
 
 bool process_catches(pid_t pid, int number) {
     char status[8192];
-    if (read_living(pid, "status", status, sizeof status, ' ') <= 0)
+    if (read_living(pid, thread_of(pid), "status", status, sizeof status, ' ') <= 0)
         return false;
     return strtoull(field(status, "SigCgt"), NULL, 16) >> (number - 1) & 1;
 }
