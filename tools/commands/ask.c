@@ -40,6 +40,58 @@ static uint64_t now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* ---- what must not stay behind ---- */
+
+/* As long as it is there. */
+static const struct asking *volatile our_turn;
+static const struct asked *volatile our_folder;
+
+/* By descriptors: whose the folder is may have put another of its name there, and what is below
+ * /proc/PID/root is not to be found by name any more when the process has ended. Once more if the
+ * process's copy has just begun to write there: once it is gone nobody can. Handlers call it. */
+static void remove_folder(const struct asked *asked) {
+    _Alignas(struct dirent64) char buffer[4096];
+    ssize_t n;
+    for (int tries = 0; tries < 10; tries++) {
+        lseek(asked->fd, 0, SEEK_SET);
+        while ((n = getdents64(asked->fd, buffer, sizeof buffer)) > 0) {
+            for (ssize_t at = 0; at < n;) {
+                const struct dirent64 *entry = (const struct dirent64 *)(buffer + at);
+                unlinkat(asked->fd, entry->d_name, 0);
+                at += entry->d_reclen;
+            }
+        }
+        if (unlinkat(asked->above, strrchr(asked->folder, '/') + 1, AT_REMOVEDIR) == 0 ||
+            errno != ENOTEMPTY)
+            return;
+    }
+}
+
+static void on_end(int number) {
+    const struct asking *turn = our_turn;
+    const struct asked *folder = our_folder;
+    if (turn) {
+        unlink(turn->request);
+        unlink(turn->lock);
+    }
+    if (folder)
+        remove_folder(folder);
+    raise(number); /* by default from here on */
+}
+
+/* Signals that end us: those of terminals and time-outs, and of a reader that has read enough. */
+static void catch_ends(void) {
+    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM};
+    struct sigaction before, action = {.sa_handler = on_end, .sa_flags = (int)SA_RESETHAND};
+    sigfillset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(ends[i], &action, NULL);
+    }
+}
+
+/* ---- the question ---- */
+
 /* The folder through which they talk is the process's user's, and nobody else's. */
 static int make_folder(const struct asking *asking, struct tool_error *error) {
     struct stat info;
@@ -70,6 +122,7 @@ static int take_turn(struct asking *asking, uint64_t until, struct tool_error *e
             return tool_fail(error, "%s: %s", asking->lock, strerror(errno));
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_the_file(fd, asking->lock)) {
             asking->lock_fd = fd;
+            our_turn = asking;
             return 0;
         }
         if (fd >= 0)
@@ -248,7 +301,8 @@ static bool takes_words(pid_t pid) {
 
 static int ask_process(const struct process *process, const char *path, bool leaks,
                        unsigned seconds, char out[4096], struct tool_error *error) {
-    struct asking asking = {.process = *process, .leaks = leaks, .lock_fd = -1};
+    static struct asking asking; /* one at a time: a handler may look at it */
+    asking = (struct asking){.process = *process, .leaks = leaks, .lock_fd = -1};
     const pid_t pid = process->pid;
     if (!asking.process.has_library)
         return tool_fail(error, "process %d (%s) does not run under memprof, or is not yours",
@@ -268,6 +322,7 @@ static int ask_process(const struct process *process, const char *path, bool lea
     int result = ask(&asking, path, seconds, out, error);
     if (asking.lock_fd >= 0) {
         unlink(asking.lock);
+        our_turn = NULL;
         close(asking.lock_fd);
     }
     return result;
@@ -276,22 +331,19 @@ static int ask_process(const struct process *process, const char *path, bool lea
 int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
              struct tool_error *error) {
     struct process process;
+    catch_ends();
     return process_look(pid, &process, error) < 0
                ? -1
                : ask_process(&process, path, leaks, seconds, out, error);
 }
 
-/* By descriptors: whose the folder is may have put another of its name there, and what is below
- * /proc/PID/root is not to be found by name any more when the process has ended. */
+/* ---- a dump for a moment ---- */
+
 void asked_drop(struct asked *asked) {
-    DIR *list = fdopendir(asked->fd);
-    for (struct dirent *entry; list && (entry = readdir(list)) != NULL;)
-        unlinkat(asked->fd, entry->d_name, 0);
-    if (list)
-        closedir(list);
-    else
+    remove_folder(asked);
+    our_folder = NULL;
+    if (asked->fd >= 0)
         close(asked->fd);
-    unlinkat(asked->above, strrchr(asked->folder, '/') + 1, AT_REMOVEDIR);
     close(asked->above);
 }
 
@@ -299,6 +351,7 @@ int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
                    struct tool_error *error) {
     struct process process;
     char path[160];
+    catch_ends();
     if (process_look(pid, &process, error) < 0)
         return -1;
     snprintf(path, sizeof path, "%s/tmp", process.root);
@@ -311,6 +364,7 @@ int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
         return -1;
     }
     asked->fd = open(asked->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    our_folder = asked;
     if (asked->fd < 0 || (geteuid() == 0 && fchown(asked->fd, process.uid, (gid_t)-1) != 0)) {
         tool_fail(error, "%s: %s", asked->folder, strerror(errno));
     } else {
