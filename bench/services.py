@@ -8,8 +8,8 @@ The load goes on all the time; seconds in which `memprof leaks` asks the service
 seconds in which nobody does, and what the service itself has counted in both is compared: the median
 of the ratios of neighbours. 120 phases are two minutes of checks. Neighbouring seconds differ by a
 tenth where a machine is shared, and so do neighbouring five seconds: there are just fewer of these.
-What a search costs is over long before its second is. The service has a library beside ours that counts which calls returned with EINTR, and which signals came
-(interrupts.c)."""
+What a search costs is over long before its second is. The service has a library beside ours that
+counts which calls returned with EINTR, and which signals came (interrupts.c)."""
 import argparse
 import os
 import re
@@ -227,7 +227,7 @@ def measure(service, phases, seconds):
     """(rows, checks)"""
     rows = []
     checks = Checks(service.begin())
-    checks.make()
+    Checks(checks.pid).make()
     time.sleep(seconds)  # to get warm
     before, began = service.served(), time.monotonic()
     for number in range(phases):

@@ -15,7 +15,7 @@ struct mp_leaks_sums {
 struct mp_leaks {
     struct mp_marks reached;
     struct mp_verdicts verdicts;
-    struct mp_leaks_sums classes[MP_CLASSES], large, mapped; /* of what is not reachable */
+    struct mp_leaks_sums classes[MP_CLASSES], large, mapped; /* [MP_REACHABLE]: 0 */
     struct mp_leaks_sums all;
     struct mp_census census;
     struct mp_roots_seen roots;

@@ -450,11 +450,13 @@ static void write_regions_of(struct memprof_dump_map *map, const char *path, voi
 static void write_regions(long pid) {
     reconciled.now_ns = mp_sys_precise_ns();
     reconciled.pagemap = (int)mp_maps_open(pid, "pagemap");
-    for (uint32_t i = 0; written.at && i < written.count; i++)
-        write_regions_of(&written.at[i], NULL, NULL);
     if (!written.at)
         mp_maps_each(pid, write_regions_of, NULL);
+    else
+        for (uint32_t i = 0; i < written.count; i++)
+            write_regions_of(&written.at[i], NULL, NULL);
     mp_record_free(written.at, written.room * sizeof *written.at);
+    written.at = NULL;
     if (reconciled.pagemap >= 0)
         mp_sys_close(reconciled.pagemap);
 }

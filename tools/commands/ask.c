@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct asking {
     struct process process;
     struct found_box box;
     bool has_box, leaks;
+    const char *path; /* for the dump, or NULL */
     char folder[160], lock[224], request[224], answer[224];
     int lock_fd;
 };
@@ -27,11 +29,6 @@ struct asking {
 #define REAP_MS       40   /* twice what the library waits for */
 #define LOOK_MS       1000 /* after a longer pause it is signalled though it has taken the request */
 #define LAST_WORDS_MS 2000 /* for the answer of a program that is no more */
-
-static void sleep_ms(long ms) {
-    const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
 
 /* Whatever becomes of the time of day. */
 static uint64_t now_ms(void) {
@@ -42,52 +39,80 @@ static uint64_t now_ms(void) {
 
 /* ---- what must not stay behind ---- */
 
-/* As long as it is there. */
-static const struct asking *volatile our_turn;
-static const struct asked *volatile our_folder;
+/* Signals that end us: those of terminals and time-outs, and of a reader that has read enough.
+ * While a question is asked they are let in where it sleeps, and nowhere else: what is ours is then
+ * as these say. */
+static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM};
+static sigset_t let_in;
+static const struct asking *volatile our_turn;  /* NULL: we have not got it */
+static const struct asked *volatile our_folder; /* NULL: there is none */
+
+#define ENTRIES_MOST 1000 /* of a folder that its owner may be filling all the time */
 
 /* By descriptors: whose the folder is may have put another of its name there, and what is below
- * /proc/PID/root is not to be found by name any more when the process has ended. Once more if the
- * process's copy has just begun to write there: once it is gone nobody can. Handlers call it. */
+ * /proc/PID/root is not to be found by name any more when the process has ended. Tried again if the
+ * process's copy has made a file there meanwhile: in a folder that is gone it cannot. */
 static void remove_folder(const struct asked *asked) {
     _Alignas(struct dirent64) char buffer[4096];
+    const char *name = strrchr(asked->folder, '/') + 1;
     ssize_t n;
-    for (int tries = 0; tries < 10; tries++) {
+    for (int seen = 0; seen < ENTRIES_MOST; seen++) {
         lseek(asked->fd, 0, SEEK_SET);
-        while ((n = getdents64(asked->fd, buffer, sizeof buffer)) > 0) {
-            for (ssize_t at = 0; at < n;) {
+        while (seen < ENTRIES_MOST && (n = getdents64(asked->fd, buffer, sizeof buffer)) > 0) {
+            for (ssize_t at = 0; at < n; seen++) {
                 const struct dirent64 *entry = (const struct dirent64 *)(buffer + at);
                 unlinkat(asked->fd, entry->d_name, 0);
                 at += entry->d_reclen;
             }
         }
-        if (unlinkat(asked->above, strrchr(asked->folder, '/') + 1, AT_REMOVEDIR) == 0 ||
-            errno != ENOTEMPTY)
+        if (unlinkat(asked->above, name, AT_REMOVEDIR) == 0 || errno != ENOTEMPTY)
             return;
     }
 }
 
-static void on_end(int number) {
+static void leave_nothing(void) {
     const struct asking *turn = our_turn;
     const struct asked *folder = our_folder;
+    our_turn = NULL;
+    our_folder = NULL;
     if (turn) {
         unlink(turn->request);
+        unlink(turn->answer);
         unlink(turn->lock);
     }
     if (folder)
         remove_folder(folder);
+}
+
+static void on_end(int number) {
+    leave_nothing();
     raise(number); /* by default from here on */
 }
 
-/* Signals that end us: those of terminals and time-outs, and of a reader that has read enough. */
-static void catch_ends(void) {
-    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM};
+static void begin_question(void) {
+    static bool caught;
     struct sigaction before, action = {.sa_handler = on_end, .sa_flags = (int)SA_RESETHAND};
+    sigset_t all_ends;
     sigfillset(&action.sa_mask);
+    sigemptyset(&all_ends);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+        sigaddset(&all_ends, ends[i]);
+        if (!caught && sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
             sigaction(ends[i], &action, NULL);
     }
+    if (!caught)
+        atexit(leave_nothing); /* when there is no memory */
+    caught = true;
+    sigprocmask(SIG_BLOCK, &all_ends, &let_in);
+}
+
+static void end_question(void) {
+    sigprocmask(SIG_SETMASK, &let_in, NULL);
+}
+
+static void sleep_ms(long ms) {
+    const struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    ppoll(NULL, 0, &time, &let_in);
 }
 
 /* ---- the question ---- */
@@ -134,8 +159,9 @@ static int take_turn(struct asking *asking, uint64_t until, struct tool_error *e
     }
 }
 
-static int write_request(const struct asking *asking, const char *path, struct tool_error *error) {
+static int write_request(const struct asking *asking, struct tool_error *error) {
     char temporary[256], text[4200];
+    const char *path = asking->path;
     int length = snprintf(text, sizeof text, "%s%s%s\n", asking->leaks ? "leaks" : "dump",
                           path ? " " : "", path ? path : "");
     if (length >= (int)sizeof text - 8 || (path && strchr(path, '\n')))
@@ -177,7 +203,20 @@ static int send_signal(const struct asking *asking, struct tool_error *error) {
     return 0;
 }
 
-/* "ok COPY PATH" or "error TEXT", whole with its newline. */
+/* "ok COPY PATH", "error COPY PATH: REASON" or, of a copy that was killed, "error PROCESS REASON".
+ * `path`: NULL when the process's options name it. */
+static bool is_ours(const char *text, const char *path) {
+    bool good = strncmp(text, "ok ", 3) == 0;
+    const char *said = text + strcspn(text, " ");
+    said += strspn(said, " 0123456789");
+    size_t length = path ? strlen(path) : 0;
+    if (!path || (!good && *said != '/'))
+        return true;
+    return strncmp(said, path, length) == 0 && said[length] == (good ? '\0' : ':');
+}
+
+/* Whole, with its newline. One who asked before and did not wait may have the answer that comes
+ * now. */
 static bool read_answer(const struct asking *asking, char *text, size_t size) {
     int fd = open(asking->answer, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
@@ -186,9 +225,13 @@ static bool read_answer(const struct asking *asking, char *text, size_t size) {
     close(fd);
     text[n > 0 ? n : 0] = '\0';
     char *end = strchr(text, '\n');
-    if (end)
-        *end = '\0';
-    return end != NULL;
+    if (!end)
+        return false;
+    *end = '\0';
+    if (is_ours(text, asking->path))
+        return true;
+    unlink(asking->answer);
+    return false;
 }
 
 static bool is_another_program(const struct process *process) {
@@ -267,14 +310,13 @@ static void have_it_reaped(const struct asking *asking, pid_t copy) {
     send_signal(asking, &unused);
 }
 
-static int ask(struct asking *asking, const char *path, unsigned seconds, char out[4096],
-               struct tool_error *error) {
+static int ask(struct asking *asking, unsigned seconds, char out[4096], struct tool_error *error) {
     char text[4400];
     uint64_t until = now_ms() + (uint64_t)seconds * 1000;
     if (make_folder(asking, error) < 0 || take_turn(asking, until, error) < 0)
         return -1;
     unlink(asking->answer);
-    if (write_request(asking, path, error) < 0)
+    if (write_request(asking, error) < 0)
         return -1;
     if (send_signal(asking, error) < 0) {
         unlink(asking->request);
@@ -302,7 +344,7 @@ static bool takes_words(pid_t pid) {
 static int ask_process(const struct process *process, const char *path, bool leaks,
                        unsigned seconds, char out[4096], struct tool_error *error) {
     static struct asking asking; /* one at a time: a handler may look at it */
-    asking = (struct asking){.process = *process, .leaks = leaks, .lock_fd = -1};
+    asking = (struct asking){.process = *process, .leaks = leaks, .path = path, .lock_fd = -1};
     const pid_t pid = process->pid;
     if (!asking.process.has_library)
         return tool_fail(error, "process %d (%s) does not run under memprof, or is not yours",
@@ -319,10 +361,10 @@ static int ask_process(const struct process *process, const char *path, bool lea
     snprintf(asking.lock, sizeof asking.lock, "%s/%d.lock", asking.folder, own);
     snprintf(asking.request, sizeof asking.request, "%s/%d.request", asking.folder, own);
     snprintf(asking.answer, sizeof asking.answer, "%s/%d.answer", asking.folder, own);
-    int result = ask(&asking, path, seconds, out, error);
+    int result = ask(&asking, seconds, out, error);
     if (asking.lock_fd >= 0) {
-        unlink(asking.lock);
         our_turn = NULL;
+        unlink(asking.lock);
         close(asking.lock_fd);
     }
     return result;
@@ -331,10 +373,12 @@ static int ask_process(const struct process *process, const char *path, bool lea
 int ask_dump(pid_t pid, const char *path, bool leaks, unsigned seconds, char out[4096],
              struct tool_error *error) {
     struct process process;
-    catch_ends();
-    return process_look(pid, &process, error) < 0
-               ? -1
-               : ask_process(&process, path, leaks, seconds, out, error);
+    if (process_look(pid, &process, error) < 0)
+        return -1;
+    begin_question();
+    int result = ask_process(&process, path, leaks, seconds, out, error);
+    end_question();
+    return result;
 }
 
 /* ---- a dump for a moment ---- */
@@ -347,17 +391,13 @@ void asked_drop(struct asked *asked) {
     close(asked->above);
 }
 
-int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
-                   struct tool_error *error) {
-    struct process process;
+static int ask_in_folder(const struct process *process, bool leaks, unsigned seconds,
+                         struct asked *asked, struct tool_error *error) {
     char path[160];
-    catch_ends();
-    if (process_look(pid, &process, error) < 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/tmp", process.root);
+    snprintf(path, sizeof path, "%s/tmp", process->root);
     asked->above = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    snprintf(asked->folder, sizeof asked->folder, "%s/tmp/memprof-ask.%d.XXXXXX", process.root,
-             (int)pid);
+    snprintf(asked->folder, sizeof asked->folder, "%s/tmp/memprof-ask.%d.XXXXXX", process->root,
+             (int)process->pid);
     if (asked->above < 0 || !mkdtemp(asked->folder)) {
         tool_fail(error, "%s: %s", asked->folder, strerror(errno));
         close(asked->above);
@@ -365,13 +405,24 @@ int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
     }
     asked->fd = open(asked->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     our_folder = asked;
-    if (asked->fd < 0 || (geteuid() == 0 && fchown(asked->fd, process.uid, (gid_t)-1) != 0)) {
+    if (asked->fd < 0 || (geteuid() == 0 && fchown(asked->fd, process->uid, (gid_t)-1) != 0)) {
         tool_fail(error, "%s: %s", asked->folder, strerror(errno));
     } else {
-        snprintf(path, sizeof path, "%s/heap", asked->folder + strlen(process.root));
-        if (ask_process(&process, path, leaks, seconds, asked->path, error) == 0)
+        snprintf(path, sizeof path, "%s/heap", asked->folder + strlen(process->root));
+        if (ask_process(process, path, leaks, seconds, asked->path, error) == 0)
             return 0;
     }
     asked_drop(asked);
     return -1;
+}
+
+int ask_for_moment(pid_t pid, bool leaks, unsigned seconds, struct asked *asked,
+                   struct tool_error *error) {
+    struct process process;
+    if (process_look(pid, &process, error) < 0)
+        return -1;
+    begin_question();
+    int result = ask_in_folder(&process, leaks, seconds, asked, error);
+    end_question();
+    return result;
 }

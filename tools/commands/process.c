@@ -233,7 +233,9 @@ int process_look(pid_t pid, struct process *process, struct tool_error *error) {
     process->start_ticks = stat_field(stat, START_TICKS);
     process->stack = stat_field(stat, START_STACK);
     process->has_library = maps_library(pid, thread);
-    read_environment(pid, thread);
+    environment.pid = 0;
+    if (process->has_library)
+        read_environment(pid, thread);
     int number = process->has_library ? request_signal(pid) : 0;
     process->request = number && process_catches(pid, number) ? number : 0;
     return 0;

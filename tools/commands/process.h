@@ -35,8 +35,8 @@ uint64_t process_stack(pid_t pid);
 /* Does it have a handler for the signal now? Else it would be its end. */
 bool process_catches(pid_t pid, int number);
 
-/* From the environment that it was started with, as it was when it was looked at: a variable, one
- * of MEMPROF_OPTIONS. */
+/* From the environment that it was started with, as it was at the last look if that was at this
+ * process: a variable, one of MEMPROF_OPTIONS. */
 bool process_variable(pid_t pid, const char *name, char *value, size_t size);
 bool process_option(pid_t pid, const char *key, char *value, size_t size);
 
