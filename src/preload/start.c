@@ -94,6 +94,7 @@ static void after_fork_parent(void) {
     mp_dump_after_fork(false);
     if (_IO_list_unlock)
         _IO_list_unlock();
+    mp_hooks_do_what_is_asked(); /* who forks all the time may have no slow path */
 }
 
 /* No lock may be taken here: somebody may hold it who does not exist. */

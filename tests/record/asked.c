@@ -233,6 +233,28 @@ static void in_fork(void) {
     waitpid(child, NULL, 0);
 }
 
+/* The request comes while a fork is under way, and at no other time. Handlers that are there before
+ * all constructors run are the last before the fork, behind the library's. */
+static bool only_in_fork;
+
+static void let_in(void) {
+    if (only_in_fork) {
+        block(SIG_UNBLOCK);
+        block(SIG_BLOCK);
+    }
+}
+
+static void register_first(void) {
+    pthread_atfork(let_in, NULL, NULL);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const first)(void) = register_first;
+
+static void inside_fork(void) {
+    block(SIG_BLOCK);
+    only_in_fork = true;
+    in_fork();
+}
+
 static void in_vfork(void) {
     pid_t child = vfork();
     if (child == 0)
@@ -280,6 +302,7 @@ static const struct {
     const char *name;
     void (*work)(void);
 } works[] = {{"fork", in_fork},
+             {"fork-alone", inside_fork},
              {"vfork", in_vfork},
              {"system", in_system},
              {"malloc_usable_size", in_usable_size},
