@@ -60,7 +60,8 @@ static void remove_folder(const struct asked *asked) {
         lseek(asked->fd, 0, SEEK_SET);
         while (seen < ENTRIES_MOST && (n = getdents64(asked->fd, buffer, sizeof buffer)) > 0) {
             for (ssize_t at = 0; at < n; seen++) {
-                const struct dirent64 *entry = (const struct dirent64 *)(buffer + at);
+                const void *next = buffer + at;
+                const struct dirent64 *entry = next;
                 unlinkat(asked->fd, entry->d_name, 0);
                 at += entry->d_reclen;
             }
