@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What services notice that are searched for leaks every second: redis under redis-benchmark and nginx
-under wrk.
+"""What services notice that are searched for leaks every other second: redis under redis-benchmark
+and nginx under wrk.
 
     bench/services.py [--phases 120] [--csv FILE] [--quick]
 
@@ -255,9 +255,9 @@ def judge(service, rows, checks):
     interrupted, signals = service.counted()
     print('%s: %.0f requests a second unchecked; %d searches in %.0f s, stopped by %s; medians: '
           'pause %.1f ms, search %.0f ms' % (
-              service.name, stats.median([rate[key] for key in rate if not key[1]]), len(checks.pauses), took,
-              ', '.join(sorted(checks.worlds)), stats.median(checks.pauses) / 1000,
-              stats.median(checks.searches)))
+              service.name, stats.median([rate[key] for key in rate if not key[1]]),
+              len(checks.pauses), took, ', '.join(sorted(checks.worlds)),
+              stats.median(checks.pauses) / 1000, stats.median(checks.searches)))
     print('%s: EINTR: %s' % (service.name, ', '.join('%s %d' % item for item in sorted(
         interrupted.items())) or 'none'))
     verdict(service.name + ': throughput checked over unchecked', share,
@@ -272,7 +272,7 @@ def judge(service, rows, checks):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Services that are searched for leaks every second.')
+    parser = argparse.ArgumentParser(description='Services that are searched for leaks every other second.')
     parser.add_argument('--phases', type=int, default=120)
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--csv', metavar='FILE')
